@@ -1,0 +1,124 @@
+//! L'erreur typée de la bibliothèque : chaque message nomme le fichier, la cause et le remède.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Résultat de toutes les fonctions faillibles de la bibliothèque.
+pub type Resultat<T> = std::result::Result<T, Erreur>;
+
+/// Ce qui peut mal se passer, dit en français simple.
+#[derive(Debug, thiserror::Error)]
+pub enum Erreur {
+    /// Le système a refusé de lire un fichier.
+    #[error("lecture de « {} » impossible : {}", chemin.display(), expliquer_es(source))]
+    Lecture {
+        /// Fichier ou dossier concerné.
+        chemin: PathBuf,
+        /// Cause donnée par le système.
+        source: io::Error,
+    },
+    /// Le système a refusé d'écrire un fichier.
+    #[error("écriture de « {} » impossible : {}", chemin.display(), expliquer_es(source))]
+    Ecriture {
+        /// Fichier ou dossier concerné.
+        chemin: PathBuf,
+        /// Cause donnée par le système.
+        source: io::Error,
+    },
+    /// Un fichier lu ne respecte pas son format.
+    #[error("« {fichier} » est abîmé ou mal formé : {detail}")]
+    Corrompu {
+        /// Fichier concerné (chemin ou nom parlant).
+        fichier: String,
+        /// Ce qui ne va pas, précisément.
+        detail: String,
+    },
+    /// Le fichier est sain mais demande ce que ce programme ne sait pas faire.
+    #[error("{objet} « {nom} » non pris en charge ; pris en charge : {acceptes}")]
+    NonPrisEnCharge {
+        /// Nature de la chose (« architecture », « type de tenseur »…).
+        objet: &'static str,
+        /// Son nom.
+        nom: String,
+        /// Liste de ce qui marche.
+        acceptes: String,
+    },
+    /// Le modèle est incomplet ou ses tenseurs n'ont pas la forme attendue.
+    #[error("modèle « {fichier} » incohérent : {detail}")]
+    Modele {
+        /// Fichier concerné.
+        fichier: String,
+        /// Ce qui ne va pas, précisément.
+        detail: String,
+    },
+    /// Le segmenteur ou son vocabulaire est inutilisable.
+    #[error("segmenteur inutilisable : {0}")]
+    Segmenteur(String),
+    /// Le gabarit de conversation (Jinja) échoue.
+    #[error("gabarit de conversation inutilisable : {0}")]
+    Gabarit(String),
+    /// Le téléchargement depuis le Hub échoue.
+    #[error("téléchargement de « {quoi} » impossible : {detail}")]
+    Reseau {
+        /// Dépôt ou fichier demandé.
+        quoi: String,
+        /// Cause et remède.
+        detail: String,
+    },
+    /// La mémoire ne suffit pas.
+    #[error("mémoire insuffisante : il faut {besoin}, il reste {disponible}. {conseil}")]
+    Memoire {
+        /// Taille demandée, lisible.
+        besoin: String,
+        /// Taille disponible, lisible.
+        disponible: String,
+        /// Ce que l'utilisateur peut faire.
+        conseil: String,
+    },
+    /// Une option ou un argument n'a pas de sens ici.
+    #[error("{0}")]
+    Usage(String),
+    /// Le calcul a échoué dans candle.
+    #[error("calcul impossible : {0}")]
+    Calcul(#[from] candle_core::Error),
+}
+
+impl Erreur {
+    /// Erreur de lecture sur `chemin`.
+    pub fn lecture(chemin: impl AsRef<Path>, source: io::Error) -> Self {
+        Self::Lecture { chemin: chemin.as_ref().to_owned(), source }
+    }
+
+    /// Erreur d'écriture sur `chemin`.
+    pub fn ecriture(chemin: impl AsRef<Path>, source: io::Error) -> Self {
+        Self::Ecriture { chemin: chemin.as_ref().to_owned(), source }
+    }
+
+    /// Fichier mal formé.
+    pub fn corrompu(fichier: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Corrompu { fichier: fichier.into(), detail: detail.into() }
+    }
+
+    /// Modèle incohérent.
+    pub fn modele(fichier: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Modele { fichier: fichier.into(), detail: detail.into() }
+    }
+}
+
+/// Traduit les causes courantes du système ; les autres restent telles que le système les dit.
+pub fn expliquer_es(source: &io::Error) -> String {
+    use io::ErrorKind as G;
+    match source.kind() {
+        G::NotFound => "ce chemin n'existe pas".into(),
+        G::PermissionDenied => "droits insuffisants".into(),
+        G::StorageFull | G::QuotaExceeded => "plus de place sur le disque".into(),
+        G::IsADirectory => "c'est un dossier, pas un fichier".into(),
+        G::NotADirectory => "ce n'est pas un dossier".into(),
+        G::AlreadyExists => "ce fichier existe déjà".into(),
+        G::ReadOnlyFilesystem => "le système de fichiers est en lecture seule".into(),
+        G::UnexpectedEof => "le fichier s'arrête trop tôt".into(),
+        G::OutOfMemory => "mémoire insuffisante".into(),
+        G::InvalidData => format!("contenu invalide ({source})"),
+        _ => source.to_string(),
+    }
+}

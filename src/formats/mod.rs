@@ -1,0 +1,40 @@
+//! Lecture et écriture des fichiers de poids : rien ici ne connaît les modèles.
+
+pub mod gguf;
+pub mod hub;
+pub mod projection;
+pub mod safetensors;
+
+pub use projection::{Octets, Projection};
+
+use crate::quant::SpecPoids;
+
+/// Un tenseur nommé, vu dans le fichier sans copie.
+#[derive(Debug, Clone)]
+pub struct VueTenseur {
+    /// Nom dans le fichier d'origine.
+    pub nom: String,
+    /// Façon dont les poids sont rangés.
+    pub spec: SpecPoids,
+    /// Dimensions, de la plus lente à la plus rapide (`[lignes, colonnes]`) : l'inverse de l'ordre GGUF.
+    pub forme: Vec<usize>,
+    /// Octets bruts, tels que dans le fichier.
+    pub octets: Octets,
+}
+
+impl VueTenseur {
+    /// Nombre de poids.
+    pub fn nb_poids(&self) -> usize {
+        self.forme.iter().product()
+    }
+}
+
+/// Un fichier (ou un groupe de fichiers) qui contient des tenseurs nommés.
+pub trait Conteneur: Send + Sync {
+    /// Nom à montrer dans les messages (chemin du fichier ou du dossier).
+    fn nom(&self) -> &str;
+    /// Noms de tous les tenseurs, dans l'ordre du fichier.
+    fn noms_tenseurs(&self) -> Vec<&str>;
+    /// Le tenseur `nom`, s'il existe. Les bornes ont été vérifiées à l'ouverture.
+    fn tenseur(&self, nom: &str) -> Option<VueTenseur>;
+}

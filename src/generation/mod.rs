@@ -1,0 +1,1 @@
+//! Boucle de génération, échantillonnage, arrêts, session de conversation.

@@ -1,0 +1,1 @@
+//! Perplexité, débit et statistiques : chaque chiffre avec sa méthode.

@@ -1,0 +1,1 @@
+//! Un petit fichier par famille : des métadonnées à une [`Architecture`](super::Architecture).

@@ -1,0 +1,107 @@
+//! Les moteurs exécutent une [`Architecture`] : même contrat pour l'oracle, le CPU et CUDA.
+
+pub mod reference;
+
+use crate::erreur::{Erreur, Resultat};
+use crate::modele::{Architecture, Etat, Modele};
+
+/// Un jeton à calculer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entree {
+    /// Identifiant du jeton.
+    pub jeton: u32,
+    /// Séquence à laquelle il appartient (0 pour une seule).
+    pub sequence: usize,
+    /// Veut-on ses logits ?
+    pub logits: bool,
+}
+
+/// Jetons à calculer en une passe. La position d'un jeton est la longueur de sa séquence dans
+/// l'état, plus son rang parmi les jetons de cette séquence dans le lot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lot {
+    /// Entrées, dans l'ordre.
+    pub entrees: Vec<Entree>,
+}
+
+impl Lot {
+    /// Lot d'une seule séquence (la 0) ; logits du dernier jeton seulement.
+    pub fn suite(jetons: &[u32]) -> Self {
+        let dernier = jetons.len().saturating_sub(1);
+        let entree = |(i, &jeton)| Entree { jeton, sequence: 0, logits: i == dernier };
+        Self { entrees: jetons.iter().enumerate().map(entree).collect() }
+    }
+}
+
+/// Logits demandés par un lot : une ligne par entrée qui en voulait, dans l'ordre.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Logits {
+    /// Valeurs, ligne par ligne.
+    pub valeurs: Vec<f32>,
+    /// Longueur d'une ligne.
+    pub taille_vocabulaire: usize,
+}
+
+impl Logits {
+    /// Nombre de lignes.
+    pub fn nb_lignes(&self) -> usize {
+        self.valeurs.len() / self.taille_vocabulaire.max(1)
+    }
+
+    /// Ligne `i`.
+    pub fn ligne(&self, i: usize) -> &[f32] {
+        &self.valeurs[i * self.taille_vocabulaire..(i + 1) * self.taille_vocabulaire]
+    }
+}
+
+/// Ce qu'un moteur dit de lui-même.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Fiche {
+    /// Nom du moteur (`reference`, `cpu`, `cuda`).
+    pub moteur: &'static str,
+    /// Appareil (« CPU, 2 fils », « NVIDIA H100 »…).
+    pub appareil: String,
+    /// Octets de poids résidents (hors projection du fichier).
+    pub octets_residents: usize,
+    /// Octets de poids lus par jeton décodé.
+    pub octets_par_jeton: usize,
+}
+
+/// Exécute un modèle. Les poids sont partagés et immuables ; tout ce qui bouge est dans [`Etat`].
+pub trait Moteur: Send {
+    /// Description du modèle exécuté.
+    fn architecture(&self) -> &Architecture;
+    /// Ce que le moteur dit de lui-même.
+    fn fiche(&self) -> Fiche;
+    /// État vierge de `nb_sequences` séquences d'au plus `capacite` jetons.
+    ///
+    /// # Errors
+    /// Mémoire insuffisante.
+    fn nouvel_etat(&self, capacite: usize, nb_sequences: usize) -> Resultat<Etat>;
+    /// Calcule les jetons de `lot` et les ajoute au cache.
+    ///
+    /// # Errors
+    /// Lot vide ou hors vocabulaire, contexte dépassé, état d'un autre moteur.
+    fn propager(&mut self, lot: &Lot, etat: &mut Etat) -> Resultat<Logits>;
+}
+
+/// Réglages communs à tous les moteurs.
+#[derive(Debug, Clone, Default)]
+pub struct Reglages {
+    /// Fils de calcul ; `None` : tous les cœurs.
+    pub fils: Option<usize>,
+}
+
+/// Noms des moteurs disponibles.
+pub const MOTEURS: &[&str] = &["reference"];
+
+/// Fabrique le moteur `nom` pour `modele`.
+///
+/// # Errors
+/// Moteur inconnu, poids manquants ou mal formés, mémoire insuffisante.
+pub fn fabriquer(nom: &str, modele: &Modele, reglages: &Reglages) -> Resultat<Box<dyn Moteur>> {
+    match nom {
+        "reference" => Ok(Box::new(reference::Reference::nouveau(modele, reglages)?)),
+        _ => Err(Erreur::NonPrisEnCharge { objet: "moteur", nom: nom.into(), acceptes: MOTEURS.join(", ") }),
+    }
+}

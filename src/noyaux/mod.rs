@@ -1,0 +1,1 @@
+//! Noyaux de calcul sur tranches et équipe de fils ; rien ici ne connaît les modèles.
