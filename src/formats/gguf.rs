@@ -1,4 +1,5 @@
 //! Lecture des fichiers GGUF v2 et v3, seuls ou en plusieurs morceaux.
+#![allow(clippy::missing_errors_doc)] // charpente : à retirer en remplissant
 
 use std::path::Path;
 

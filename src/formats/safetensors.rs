@@ -1,4 +1,5 @@
 //! Lecture des poids safetensors : un fichier, ou un dossier avec index.
+#![allow(clippy::missing_errors_doc)] // charpente : à retirer en remplissant
 
 use std::path::Path;
 

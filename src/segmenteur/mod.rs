@@ -1,4 +1,5 @@
 //! Du texte aux jetons et retour : `tokenizer.json` et vocabulaires GGUF.
+#![allow(clippy::missing_errors_doc)] // charpente : à retirer en remplissant
 
 use std::path::Path;
 
