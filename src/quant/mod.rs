@@ -1,8 +1,15 @@
 //! Comment une matrice est rangée : la liste fermée des types de poids et leur décodage de référence.
 //!
-//! Un type de poids = un fichier d'une famille (disposition, décodage scalaire, encodage) et une
-//! ligne dans [`SpecPoids::format`]. Référence des dispositions : spécification GGUF et
-//! `formats.md` du projet.
+//! Un type de poids = un fichier d'une famille (disposition, décodage scalaire, encodage), une ligne
+//! dans la table ci-dessous, et une dans chaque fabrique (`decodage.rs`).
+
+mod blocs;
+mod decodage;
+pub mod flottants;
+pub mod fp4;
+pub mod iq4;
+pub mod k_quants;
+pub mod simples;
 
 use crate::erreur::{Erreur, Resultat};
 

@@ -1,0 +1,18 @@
+//! Poids flottants : F32, F16 et BF16, petit-boutistes, un poids par « bloc ».
+
+use half::{bf16, f16};
+
+/// Décode un poids F32.
+pub fn decoder_f32(bloc: &[u8; 4], sortie: &mut [f32; 1]) {
+    sortie[0] = f32::from_le_bytes(*bloc);
+}
+
+/// Décode un poids F16.
+pub fn decoder_f16(bloc: &[u8; 2], sortie: &mut [f32; 1]) {
+    sortie[0] = f16::from_le_bytes(*bloc).to_f32();
+}
+
+/// Décode un poids BF16.
+pub fn decoder_bf16(bloc: &[u8; 2], sortie: &mut [f32; 1]) {
+    sortie[0] = bf16::from_le_bytes(*bloc).to_f32();
+}
