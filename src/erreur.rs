@@ -43,6 +43,14 @@ pub enum Erreur {
         /// Liste de ce qui marche.
         acceptes: String,
     },
+    /// Le fichier suit une variante de son format que ce programme ne lit pas.
+    #[error("« {fichier} » n'est pas lisible par ce programme : {detail}")]
+    NonLu {
+        /// Fichier concerné.
+        fichier: String,
+        /// Ce qu'il demande, et ce qui est lu.
+        detail: String,
+    },
     /// Le modèle est incomplet ou ses tenseurs n'ont pas la forme attendue.
     #[error("modèle « {fichier} » incohérent : {detail}")]
     Modele {
@@ -97,6 +105,11 @@ impl Erreur {
     /// Fichier mal formé.
     pub fn corrompu(fichier: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::Corrompu { fichier: fichier.into(), detail: detail.into() }
+    }
+
+    /// Variante de format non lue.
+    pub fn non_lu(fichier: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::NonLu { fichier: fichier.into(), detail: detail.into() }
     }
 
     /// Modèle incohérent.

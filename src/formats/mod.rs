@@ -7,6 +7,7 @@ pub mod safetensors;
 
 pub use projection::{Octets, Projection};
 
+use crate::erreur::Resultat;
 use crate::quant::SpecPoids;
 
 /// Un tenseur nommé, vu dans le fichier sans copie.
@@ -29,6 +30,26 @@ impl VueTenseur {
     }
 }
 
+/// Ce qu'on sait d'un tenseur sans le lire, même si son type n'est pas pris en charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FicheTenseur {
+    /// Nom dans le fichier d'origine.
+    pub nom: String,
+    /// Nom du type (`Q4_K`, `BF16`, `I64`…).
+    pub type_poids: String,
+    /// Dimensions, de la plus lente à la plus rapide.
+    pub forme: Vec<usize>,
+    /// Octets occupés dans le fichier.
+    pub octets: usize,
+}
+
+impl FicheTenseur {
+    /// Nombre de poids.
+    pub fn nb_poids(&self) -> usize {
+        self.forme.iter().product()
+    }
+}
+
 /// Un fichier (ou un groupe de fichiers) qui contient des tenseurs nommés.
 pub trait Conteneur: Send + Sync {
     /// Nom à montrer dans les messages (chemin du fichier ou du dossier).
@@ -36,5 +57,10 @@ pub trait Conteneur: Send + Sync {
     /// Noms de tous les tenseurs, dans l'ordre du fichier.
     fn noms_tenseurs(&self) -> Vec<&str>;
     /// Le tenseur `nom`, s'il existe. Les bornes ont été vérifiées à l'ouverture.
-    fn tenseur(&self, nom: &str) -> Option<VueTenseur>;
+    ///
+    /// # Errors
+    /// Le tenseur existe, mais son type n'est pas pris en charge.
+    fn tenseur(&self, nom: &str) -> Resultat<Option<VueTenseur>>;
+    /// Fiches de tous les tenseurs, dans l'ordre du fichier.
+    fn inventaire(&self) -> Vec<FicheTenseur>;
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Conteneur, VueTenseur};
+use super::{Conteneur, FicheTenseur, VueTenseur};
 use crate::erreur::Resultat;
 
 /// Poids d'un dossier au format du Hub, vus sans copie.
@@ -25,7 +25,10 @@ impl Conteneur for Safetensors {
     fn noms_tenseurs(&self) -> Vec<&str> {
         unimplemented!()
     }
-    fn tenseur(&self, _nom: &str) -> Option<VueTenseur> {
+    fn tenseur(&self, _nom: &str) -> Resultat<Option<VueTenseur>> {
+        unimplemented!()
+    }
+    fn inventaire(&self) -> Vec<FicheTenseur> {
         unimplemented!()
     }
 }

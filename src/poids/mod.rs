@@ -52,10 +52,10 @@ impl Poids {
     /// Comme [`Self::tenseur`], mais `None` si le tenseur manque.
     ///
     /// # Errors
-    /// Le tenseur existe sous une autre forme.
+    /// Le tenseur existe sous une autre forme, ou dans un type non pris en charge.
     pub fn tenseur_option(&self, nom: &str, forme: &[usize]) -> Resultat<Option<VueTenseur>> {
         let nom_fichier = self.convention.traduire(nom);
-        let Some(vue) = self.conteneur.tenseur(&nom_fichier) else {
+        let Some(vue) = self.conteneur.tenseur(&nom_fichier)? else {
             return Ok(None);
         };
         if vue.forme != forme {
