@@ -30,3 +30,41 @@ pub(super) fn decoder_quartets(octets: &[u8], sortie: &mut [f32], valeur: impl F
         *haut = valeur(octet >> 4);
     }
 }
+
+/// Encode `poids` bloc par bloc à la suite de `sortie` : `P` poids donnent `O` octets.
+pub(super) fn encoder_blocs<const O: usize, const P: usize>(
+    poids: &[f32],
+    sortie: &mut Vec<u8>,
+    encoder: impl Fn(&[f32; P], &mut [u8; O]),
+) {
+    let (blocs, _) = poids.as_chunks::<P>();
+    sortie.reserve(blocs.len() * O);
+    for poids in blocs {
+        let mut bloc = [0; O];
+        encoder(poids, &mut bloc);
+        sortie.extend_from_slice(&bloc);
+    }
+}
+
+/// Range `x` arrondi en f16 à `octets[i..i + 2]`.
+pub(super) fn ecrire_f16(octets: &mut [u8], i: usize, x: f32) {
+    octets[i..i + 2].copy_from_slice(&f16::from_f32(x).to_le_bytes());
+}
+
+/// Range des codes par quartets, à l'inverse de [`decoder_quartets`].
+pub(super) fn encoder_quartets(codes: &[u8], octets: &mut [u8]) {
+    let (bas, hauts) = codes.split_at(octets.len());
+    for ((octet, bas), haut) in octets.iter_mut().zip(bas).zip(hauts) {
+        *octet = (bas & 0x0F) | haut << 4;
+    }
+}
+
+/// Inverse d'une échelle, ou 0 pour un bloc nul : tous ses codes retombent alors sur zéro.
+pub(super) fn inverse_ou_zero(echelle: f32) -> f32 {
+    if echelle == 0.0 { 0.0 } else { echelle.recip() }
+}
+
+/// Poids de plus grande valeur absolue, avec son signe (le premier en cas d'égalité).
+pub(super) fn extreme_signe(poids: &[f32]) -> f32 {
+    poids.iter().fold(0.0, |extreme: f32, &x| if x.abs() > extreme.abs() { x } else { extreme })
+}

@@ -1,15 +1,18 @@
 //! Comment une matrice est rangée : la liste fermée des types de poids et leur décodage de référence.
 //!
 //! Un type de poids = un fichier d'une famille (disposition, décodage scalaire, encodage), une ligne
-//! dans la table ci-dessous, et une dans chaque fabrique (`decodage.rs`).
+//! dans la table ci-dessous, et une dans chaque fabrique (`decodage.rs`, `encodage.rs`).
 
 mod blocs;
 mod decodage;
+mod encodage;
 pub mod flottants;
 pub mod fp4;
 pub mod iq4;
 pub mod k_quants;
 pub mod simples;
+
+pub use encodage::TYPES_ECRITS;
 
 use crate::erreur::{Erreur, Resultat};
 

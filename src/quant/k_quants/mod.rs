@@ -4,6 +4,11 @@
 //! entières par groupe de 16 ou 32 poids. Les codes sont rangés par plans : dans une tranche de 32
 //! octets, l'octet `l` porte le poids `l` de plusieurs groupes de 32 consécutifs.
 
+mod encodage;
+mod recherche;
+
+pub use encodage::{encoder_q4_k, encoder_q6_k};
+
 use super::blocs::lire_f16;
 
 /// Q2_K : 16 octets (échelle bas, minimum haut), 64 octets de codes, `d`, `dmin` ;
