@@ -1,20 +1,31 @@
-//! La ligne de commande : noms anglais comme l'écosystème, aide en français.
+//! La ligne de commande : noms anglais comme l'écosystème, tout le reste en français.
 
 pub mod benchmark;
+pub mod communs;
 pub mod generate;
 pub mod inspect;
+pub mod nombres;
 pub mod perplexity;
 pub mod quantize;
+pub mod sortie;
 pub mod tokenize;
 
+mod echec;
+mod francais;
+mod journal;
+mod usage;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Moteur d'inférence pour modèles de langue français quantifiés.
+/// Moteur d'inférence pour modèles de langue français quantifiés
 #[derive(Debug, Parser)]
 #[command(name = "rasfr", version)]
 struct Ligne {
+    #[command(flatten)]
+    journal: journal::OptionsJournal,
     #[command(subcommand)]
     commande: Commande,
 }
@@ -27,11 +38,26 @@ enum Commande {
     Inspect(inspect::Arguments),
     Tokenize(tokenize::Arguments),
     Quantize(quantize::Arguments),
+    /// Affiche l'aide générale, ou celle d'une commande
+    Help {
+        /// Commande à expliquer
+        #[arg(value_name = "COMMANDE")]
+        commande: Option<String>,
+    },
 }
 
 /// Analyse la ligne de commande, exécute, rend le code de sortie (0, 1 : échec, 2 : usage).
 pub fn demarrer() -> ExitCode {
-    let ligne = Ligne::parse();
+    echec::annoncer_les_paniques();
+    std::panic::catch_unwind(|| lancer(std::env::args_os().collect())).unwrap_or(ExitCode::FAILURE)
+}
+
+fn lancer(arguments: Vec<OsString>) -> ExitCode {
+    let ligne = match analyser(arguments) {
+        Ok(ligne) => ligne,
+        Err(refus) => return usage::rapporter(&refus),
+    };
+    ligne.journal.installer();
     let resultat = match ligne.commande {
         Commande::Generate(a) => generate::executer(a),
         Commande::Perplexity(a) => perplexity::executer(a),
@@ -39,12 +65,19 @@ pub fn demarrer() -> ExitCode {
         Commande::Inspect(a) => inspect::executer(a),
         Commande::Tokenize(a) => tokenize::executer(a),
         Commande::Quantize(a) => quantize::executer(a),
+        // `rasfr help X` et `rasfr X --help` ne font qu'un, suggestions comprises.
+        Commande::Help { commande } => {
+            let arguments = ["rasfr".into()].into_iter().chain(commande).chain(["--help".into()]);
+            return lancer(arguments.map(OsString::from).collect());
+        }
     };
     match resultat {
         Ok(()) => ExitCode::SUCCESS,
-        Err(erreur) => {
-            eprintln!("rasfr : {erreur:#}");
-            ExitCode::FAILURE
-        }
+        Err(erreur) => echec::rapporter(&erreur),
     }
+}
+
+fn analyser(arguments: Vec<OsString>) -> Result<Ligne, clap::Error> {
+    let correspondances = francais::franciser(Ligne::command()).try_get_matches_from(arguments)?;
+    Ligne::from_arg_matches(&correspondances)
 }
