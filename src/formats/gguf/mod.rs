@@ -1,9 +1,11 @@
 //! Lecture des fichiers GGUF v2 et v3, seuls ou en plusieurs morceaux, sans copier les poids.
 
+pub mod ecriture;
 mod entete;
 mod lecteur;
 mod metadonnees;
 mod morceaux;
+mod serialisation;
 
 #[cfg(test)]
 pub(crate) mod fabrique;
