@@ -80,5 +80,5 @@ mod tests {
         });
         assert_eq!(empreinte, EMPREINTE);
     }
-    const EMPREINTE: u64 = 0;
+    const EMPREINTE: u64 = 12_537_336_816_723_770_716;
 }
