@@ -37,15 +37,18 @@ const VOIES: usize = 8;
 /// Σ exp((l − maximum) · inverse_temperature), en f64 et dans un ordre fixe.
 pub(super) fn somme(logits: &[f32], maximum: f32, inverse_temperature: f32) -> f64 {
     let mut voies = [0f64; VOIES];
-    let (blocs, reste) = logits.as_chunks::<VOIES>();
-    for bloc in blocs {
-        for (v, &l) in voies.iter_mut().zip(bloc) {
-            *v += f64::from(exp((l - maximum) * inverse_temperature));
+    let mut ajouter = |bloc: &[f32; VOIES]| {
+        // Deux boucles : la première reste en f32, la seconde seule élargit.
+        let poids = bloc.map(|l| exp((l - maximum) * inverse_temperature));
+        for (v, p) in voies.iter_mut().zip(poids) {
+            *v += f64::from(p);
         }
-    }
-    for (v, &l) in voies.iter_mut().zip(reste) {
-        *v += f64::from(exp((l - maximum) * inverse_temperature));
-    }
+    };
+    let (blocs, reste) = logits.as_chunks::<VOIES>();
+    blocs.iter().for_each(&mut ajouter);
+    let mut dernier = [f32::NEG_INFINITY; VOIES];
+    dernier[..reste.len()].copy_from_slice(reste);
+    ajouter(&dernier);
     voies.iter().sum()
 }
 

@@ -164,7 +164,8 @@ fn logits_inutilisables_donnent_une_erreur() {
 
 #[test]
 fn reglages_hors_bornes_refuses_en_nommant_l_option() {
-    let cas: [(&str, fn(&mut ReglagesEchantillonnage)); 5] = [
+    type Abimer = fn(&mut ReglagesEchantillonnage);
+    let cas: [(&str, Abimer); 5] = [
         ("--temperature", |r| r.temperature = -1.0),
         ("--temperature", |r| r.temperature = f32::NAN),
         ("--top-p", |r| r.top_p = 0.0),
