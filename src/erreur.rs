@@ -59,6 +59,14 @@ pub enum Erreur {
         /// Ce qui ne va pas, précisément.
         detail: String,
     },
+    /// Un texte donné ne permet pas le travail demandé.
+    #[error("texte « {nom} » inutilisable : {detail}")]
+    Texte {
+        /// Fichier concerné.
+        nom: String,
+        /// Ce qui ne va pas et ce qu'il faudrait.
+        detail: String,
+    },
     /// Le segmenteur ou son vocabulaire est inutilisable.
     #[error("segmenteur inutilisable : {0}")]
     Segmenteur(String),

@@ -66,6 +66,8 @@ impl Cellule {
 /// Résultats en lignes et colonnes ; chaque ligne a autant de cellules qu'il y a de colonnes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Tableau {
+    /// Ce qui vaut pour toutes les lignes, pour les lecteurs : titre, valeur.
+    pub preambule: Vec<(&'static str, String)>,
     /// Colonnes, dans l'ordre.
     pub colonnes: Vec<Colonne>,
     /// Lignes, dans l'ordre.
@@ -97,6 +99,9 @@ pub struct Texte;
 
 impl Exporteur for Texte {
     fn exporter(&self, tableau: &Tableau, sortie: &mut dyn Write) -> io::Result<()> {
+        for (titre, valeur) in &tableau.preambule {
+            writeln!(sortie, "{titre} : {valeur}")?;
+        }
         let (titres, lignes) = tableau.lisible();
         let mut table = Table::new();
         table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED).set_header(titres);
@@ -117,6 +122,12 @@ pub struct Markdown;
 
 impl Exporteur for Markdown {
     fn exporter(&self, tableau: &Tableau, sortie: &mut dyn Write) -> io::Result<()> {
+        for (titre, valeur) in &tableau.preambule {
+            writeln!(sortie, "- {titre} : {valeur}")?;
+        }
+        if !tableau.preambule.is_empty() {
+            writeln!(sortie)?;
+        }
         let (titres, lignes) = tableau.lisible();
         writeln!(sortie, "| {} |", titres.join(" | "))?;
         let est_texte = |i: usize| lignes.first().is_none_or(|l| matches!(l[i], Cellule::Texte(_)));
@@ -181,7 +192,11 @@ mod tests {
         let ligne = |nom: &str| {
             vec![Cellule::Texte(nom.into()), Cellule::Reel(1234.56, 1), Cellule::Reels(vec![1.5, 2.0])]
         };
-        Tableau { colonnes, lignes: vec![ligne("pp512"), ligne("a,\"b|c\"")] }
+        Tableau {
+            preambule: vec![("Modèle", "essai".into())],
+            colonnes,
+            lignes: vec![ligne("pp512"), ligne("a,\"b|c\"")],
+        }
     }
 
     fn exporter(exporteur: &dyn Exporteur) -> String {
@@ -205,7 +220,7 @@ mod tests {
 
     #[test]
     fn le_markdown_protege_les_barres_et_ecrit_en_francais() {
-        let attendu = "| Épreuve | jetons/s |\n| --- | ---: |\n| pp512 | 1\u{202f}234,6 |\n\
+        let attendu = "- Modèle : essai\n\n| Épreuve | jetons/s |\n| --- | ---: |\n| pp512 | 1\u{202f}234,6 |\n\
                        | a,\"b\\|c\" | 1\u{202f}234,6 |\n";
         assert_eq!(exporter(&Markdown), attendu);
     }
@@ -213,6 +228,7 @@ mod tests {
     #[test]
     fn le_texte_montre_les_seules_colonnes_titrees() {
         let texte = exporter(&Texte);
+        assert!(texte.starts_with("Modèle : essai\n"), "{texte}");
         assert!(texte.contains("Épreuve") && texte.contains("1\u{202f}234,6"), "{texte}");
         assert!(!texte.contains("echantillons"), "{texte}");
     }

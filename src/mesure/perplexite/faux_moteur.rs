@@ -1,0 +1,93 @@
+//! Moteur d'essai : la probabilité du jeton suivant ne dépend que du précédent et d'une règle connue.
+
+use std::any::Any;
+
+use crate::erreur::Resultat;
+use crate::modele::architecture::{Activation, Architecture};
+use crate::modele::{CacheKv, Etat};
+use crate::moteur::{Fiche, Logits, Lot, Moteur};
+
+pub(crate) struct FauxMoteur {
+    architecture: Architecture,
+    regle: fn(position: usize, jeton: u32, ligne: &mut [f32]),
+    pub(crate) tailles_lots: Vec<usize>,
+    pub(crate) jetons_vus: Vec<u32>,
+}
+
+struct FauxCache(usize);
+
+impl CacheKv for FauxCache {
+    fn longueur(&self, _sequence: usize) -> usize {
+        self.0
+    }
+    fn tronquer(&mut self, _sequence: usize, longueur: usize) {
+        self.0 = self.0.min(longueur);
+    }
+    fn octets(&self) -> usize {
+        0
+    }
+    fn en_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+impl FauxMoteur {
+    /// Moteur qui met les logits de chaque ligne selon `regle(position, jeton, ligne)`.
+    pub(crate) fn nouveau(taille_vocabulaire: usize, regle: fn(usize, u32, &mut [f32])) -> Self {
+        let architecture = Architecture {
+            nom: "essai".into(),
+            taille_cachee: 1,
+            taille_intermediaire: 1,
+            nb_tetes: 1,
+            nb_tetes_kv: 1,
+            dim_tete: 1,
+            taille_vocabulaire,
+            contexte_max: 4096,
+            epsilon: 1e-5,
+            decalage_norme: 0.0,
+            activation: Activation::Silu,
+            echelle_plongement: 1.0,
+            echelle_attention: 1.0,
+            biais_qkv: false,
+            norme_qk: false,
+            post_normes: false,
+            plongements_lies: true,
+            couches: Vec::new(),
+        };
+        Self { architecture, regle, tailles_lots: Vec::new(), jetons_vus: Vec::new() }
+    }
+
+    pub(crate) fn uniforme(taille_vocabulaire: usize) -> Self {
+        Self::nouveau(taille_vocabulaire, |_, _, ligne| ligne.fill(2.5))
+    }
+}
+
+impl Moteur for FauxMoteur {
+    fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+    fn fiche(&self) -> Fiche {
+        Fiche::default()
+    }
+    fn nouvel_etat(&self, capacite: usize, nb_sequences: usize) -> Resultat<Etat> {
+        Ok(Etat::nouveau(Box::new(FauxCache(0)), capacite, nb_sequences))
+    }
+    fn propager(&mut self, lot: &Lot, etat: &mut Etat) -> Resultat<Logits> {
+        let taille = self.architecture.taille_vocabulaire;
+        let mut logits = Logits { valeurs: Vec::new(), taille_vocabulaire: taille };
+        let capacite = etat.capacite();
+        let cache = etat.cache::<FauxCache>().unwrap();
+        for entree in &lot.entrees {
+            assert!(cache.0 < capacite, "contexte dépassé");
+            if entree.logits {
+                let debut = logits.valeurs.len();
+                logits.valeurs.resize(debut + taille, 0.0);
+                (self.regle)(cache.0, entree.jeton, &mut logits.valeurs[debut..]);
+            }
+            self.jetons_vus.push(entree.jeton);
+            cache.0 += 1;
+        }
+        self.tailles_lots.push(lot.entrees.len());
+        Ok(logits)
+    }
+}
