@@ -35,13 +35,13 @@ pub struct Arguments {
     #[command(flatten)]
     modele: OptionsModele,
     /// Écrit un tableau JSON d'objets
-    #[arg(long, group = "forme")]
+    #[arg(long, group = "exportation")]
     json: bool,
     /// Écrit du CSV
-    #[arg(long, group = "forme")]
+    #[arg(long, group = "exportation")]
     csv: bool,
     /// Écrit un tableau Markdown
-    #[arg(long, group = "forme")]
+    #[arg(long, group = "exportation")]
     md: bool,
 }
 

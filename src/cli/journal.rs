@@ -19,7 +19,7 @@ pub(super) struct OptionsJournal {
     verbeux: u8,
     /// Forme du journal, écrit sur la sortie d'erreur
     #[arg(long = "log-format", value_name = "FORME", default_value = "text", global = true, help_heading = TITRE_GENERAL)]
-    forme: Forme,
+    forme_journal: Forme,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -41,7 +41,7 @@ impl OptionsJournal {
         let couche = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
         let registre = tracing_subscriber::registry();
         // Un journal déjà posé (essais) reste en place.
-        let _ = match self.forme {
+        let _ = match self.forme_journal {
             Forme::Text => registre.with(couche.event_format(Ligne).with_filter(filtre)).try_init(),
             Forme::Json => registre.with(couche.json().with_filter(filtre)).try_init(),
         };
