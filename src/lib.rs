@@ -7,6 +7,7 @@ pub mod cli;
 pub mod erreur;
 pub mod formats;
 pub mod generation;
+pub mod lisible;
 pub mod magasin;
 pub mod mesure;
 pub mod modele;
