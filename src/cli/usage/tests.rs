@@ -107,3 +107,25 @@ fn un_argument_qui_n_est_pas_de_l_utf8_est_dit_en_francais() {
     assert_eq!(erreur.kind(), ErrorKind::InvalidUtf8);
     assert!(composer(&erreur).contains("n'est pas du texte UTF-8"));
 }
+
+#[test]
+fn aucune_option_du_programme_ne_refuse_une_valeur_en_anglais() {
+    use clap::CommandFactory;
+    let racine = franciser(crate::cli::Ligne::command());
+    let mut refus = 0;
+    for commande in racine.get_subcommands() {
+        let options = commande.get_arguments().filter(|a| a.get_action().takes_values());
+        for option in options.filter_map(|a| a.get_long()) {
+            for valeur in ["@@", "-1", "0", "1e99", "99999999999999999999999", ""] {
+                let arguments = ["rasfr", commande.get_name(), &format!("--{option}={valeur}")];
+                let Err(erreur) = racine.clone().try_get_matches_from(arguments) else { continue };
+                let message = composer(&erreur);
+                let minuscules = message.to_lowercase();
+                let anglais = MOTS_ANGLAIS.iter().find(|m| minuscules.contains(**m));
+                assert_eq!(anglais, None, "{arguments:?} : {message}");
+                refus += 1;
+            }
+        }
+    }
+    assert!(refus > 20, "{refus} refus seulement");
+}
