@@ -8,7 +8,6 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::communs::{OptionsModele, entier_positif};
-use super::nombres::{ecrire_entier, ecrire_octets, ecrire_reel};
 use super::sortie::{Cellule, Colonne, Csv, Exporteur, Json, Markdown, Sortie, Tableau, Texte};
 use crate::erreur::Erreur;
 use crate::mesure::banc::{Epreuve, Genre};
@@ -16,6 +15,7 @@ use crate::mesure::memoire;
 use crate::mesure::statistiques::{Cumul, mediane};
 use crate::modele::Modele;
 use crate::moteur::Fiche;
+use crate::nombres::{ecrire_entier, ecrire_octets, ecrire_reel};
 
 /// Mesure le débit d'amorçage et de décodage
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@ pub mod benchmark;
 pub mod communs;
 pub mod generate;
 pub mod inspect;
-pub mod nombres;
+
 pub mod perplexity;
 pub mod quantize;
 pub mod sortie;

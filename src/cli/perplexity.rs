@@ -9,12 +9,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::communs::{OptionsModele, entier_positif};
-use super::nombres::ecrire_reel;
 use super::sortie::{self, Cellule, Colonne, Exporteur, Sortie, Tableau, Texte};
 use crate::erreur::Erreur;
 use crate::mesure::bilan::{Bilan, compter_octets};
 use crate::mesure::perplexite::{self, Fenetre, Methode, Notateur};
 use crate::modele::Modele;
+use crate::nombres::ecrire_reel;
 use crate::segmenteur::OptionsDecoupage;
 
 /// Mesure la perplexité d'un modèle sur des textes

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value, json};
 
-use crate::cli::nombres::{ecrire_entier, ecrire_reel};
+use crate::nombres::{ecrire_entier, ecrire_reel};
 
 /// Colonne : un titre pour les lecteurs, une clé pour les programmes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use hf_hub::api::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::lisible;
+use crate::nombres::ecrire_octets;
 
 const GABARIT: &str = "{msg} [{bar:30}] {lu} / {total} · {debit} · reste {duree}";
 /// Un journal reçoit une ligne par dixième du fichier.
@@ -31,12 +31,12 @@ impl Suivi {
         let barre = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         if let Ok(style) = ProgressStyle::with_template(GABARIT) {
             let style = style
-                .with_key("lu", |e: &ProgressState, s: &mut dyn Write| ecrire(s, &lisible::octets(e.pos())))
+                .with_key("lu", |e: &ProgressState, s: &mut dyn Write| ecrire(s, &ecrire_octets(e.pos())))
                 .with_key("total", |e: &ProgressState, s: &mut dyn Write| {
-                    ecrire(s, &lisible::octets(e.len().unwrap_or(0)));
+                    ecrire(s, &ecrire_octets(e.len().unwrap_or(0)));
                 })
                 .with_key("debit", |e: &ProgressState, s: &mut dyn Write| {
-                    ecrire(s, &format!("{}/s", lisible::octets(e.per_sec() as u64)));
+                    ecrire(s, &format!("{}/s", ecrire_octets(e.per_sec() as u64)));
                 })
                 .with_key("duree", |e: &ProgressState, s: &mut dyn Write| {
                     ecrire(s, &duree(e.eta().as_secs()));
@@ -70,11 +70,11 @@ impl Suivi {
         let part = self.present.saturating_mul(PARTS) / self.taille.max(1);
         if premier && n > 0 {
             self.parts_dites = part;
-            return Some(format!("« {} » : reprise à {}", self.nom, lisible::octets(n)));
+            return Some(format!("« {} » : reprise à {}", self.nom, ecrire_octets(n)));
         }
         (part > self.parts_dites).then(|| {
             self.parts_dites = part;
-            format!("« {} » : {} % de {}", self.nom, part * 100 / PARTS, lisible::octets(self.taille))
+            format!("« {} » : {} % de {}", self.nom, part * 100 / PARTS, ecrire_octets(self.taille))
         })
     }
 

@@ -30,15 +30,24 @@ pub fn ecrire_reel(valeur: f64, decimales: usize) -> String {
 
 /// Octets en unités décimales : « 42,1 Mo ».
 pub fn ecrire_octets(octets: u64) -> String {
-    let mut valeur = octets as f64;
+    ecrire_avec_unite(octets, &["o", "ko", "Mo", "Go", "To"])
+}
+
+/// Compte abrégé : « 66,7 M » (millions), « 7,2 Md » (milliards).
+pub fn ecrire_abrege(compte: u64) -> String {
+    ecrire_avec_unite(compte, &["", "k", "M", "Md"]).trim_end_matches(FINE).to_owned()
+}
+
+fn ecrire_avec_unite(compte: u64, unites: &[&str]) -> String {
+    let mut valeur = compte as f64;
     let mut rang = 0;
-    const UNITES: [&str; 5] = ["o", "ko", "Mo", "Go", "To"];
-    while valeur >= 1000.0 && rang + 1 < UNITES.len() {
+    // 999,95 s'arrondirait en « 1 000,0 » : l'unité suivante se lit mieux.
+    while valeur >= 999.95 && rang + 1 < unites.len() {
         valeur /= 1000.0;
         rang += 1;
     }
     let decimales = usize::from(rang > 0);
-    format!("{}{FINE}{}", ecrire_reel(valeur, decimales), UNITES[rang])
+    format!("{}{FINE}{}", ecrire_reel(valeur, decimales), unites[rang])
 }
 
 #[cfg(test)]
@@ -54,5 +63,9 @@ mod tests {
         assert_eq!(ecrire_reel(f64::NAN, 1), "—");
         assert_eq!(ecrire_octets(999), "999\u{202f}o");
         assert_eq!(ecrire_octets(42_100_000), "42,1\u{202f}Mo");
+        assert_eq!(ecrire_octets(999_960), "1,0\u{202f}Mo");
+        assert_eq!(ecrire_abrege(999), "999");
+        assert_eq!(ecrire_abrege(66_700_000), "66,7\u{202f}M");
+        assert_eq!(ecrire_abrege(7_240_000_000), "7,2\u{202f}Md");
     }
 }
