@@ -4,7 +4,6 @@ pub mod benchmark;
 pub mod communs;
 pub mod generate;
 pub mod inspect;
-
 pub mod perplexity;
 pub mod quantize;
 pub mod sortie;

@@ -1,0 +1,4 @@
+//! Ce que plusieurs tests partagent.
+
+pub(crate) mod exemples;
+pub(crate) mod parcours;

@@ -1,0 +1,59 @@
+//! Lit un fichier de bout en bout comme le ferait le programme, en vérifiant ce qu'un fichier
+//! accepté promet. Rend vrai si le fichier est accepté.
+
+use rasfr::formats::gguf::Gguf;
+use rasfr::formats::safetensors::Safetensors;
+use rasfr::formats::{Conteneur, Projection};
+
+/// Lit `octets` comme un GGUF.
+pub(crate) fn gguf(octets: &[u8]) -> bool {
+    let projection = Projection::possedee(octets.to_vec());
+    match Gguf::depuis_projection("essai.gguf", projection) {
+        Ok(gguf) => {
+            let m = gguf.metadonnees();
+            for (cle, _) in m.iter() {
+                // Chaque accès rend une valeur ou un refus, jamais une panique.
+                let _ = (m.texte(cle), m.entier(cle), m.reel(cle), m.booleen(cle));
+                let _ = (m.textes(cle), m.reels(cle), m.entiers(cle));
+            }
+            conteneur(&gguf);
+            true
+        }
+        Err(erreur) => refus(&erreur, "essai.gguf"),
+    }
+}
+
+/// Lit `octets` comme un fichier safetensors.
+pub(crate) fn safetensors(octets: &[u8]) -> bool {
+    let projection = Projection::possedee(octets.to_vec());
+    match Safetensors::depuis_projections("dossier", vec![("essai.safetensors".into(), projection)]) {
+        Ok(poids) => {
+            conteneur(&poids);
+            true
+        }
+        Err(erreur) => refus(&erreur, "essai.safetensors"),
+    }
+}
+
+/// Toute fiche mène à une vue de la bonne taille, ou à un refus qui nomme le tenseur.
+fn conteneur(conteneur: &dyn Conteneur) {
+    let fiches = conteneur.inventaire();
+    assert_eq!(fiches.len(), conteneur.noms_tenseurs().len());
+    for fiche in fiches {
+        match conteneur.tenseur(&fiche.nom) {
+            Ok(vue) => {
+                let vue = vue.expect("une fiche sans tenseur");
+                assert_eq!(vue.forme, fiche.forme);
+                assert_eq!(vue.octets.len(), fiche.octets);
+                assert_eq!(vue.spec.octets_pour(vue.nb_poids()), Some(fiche.octets));
+            }
+            Err(erreur) => assert!(erreur.to_string().contains(&fiche.nom)),
+        }
+    }
+}
+
+fn refus(erreur: &rasfr::erreur::Erreur, fichier: &str) -> bool {
+    let message = erreur.to_string();
+    assert!(message.contains(fichier), "le refus ne nomme pas le fichier : {message}");
+    false
+}
