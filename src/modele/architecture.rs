@@ -1,5 +1,8 @@
 //! La description d'un Transformeur décodeur par des données : un moteur l'exécute, sans connaître de nom de modèle.
 
+use crate::erreur::Resultat;
+use crate::poids::Poids;
+
 /// Fonction d'activation du MLP à porte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
@@ -75,4 +78,82 @@ pub struct Architecture {
     pub plongements_lies: bool,
     /// Couches, dans l'ordre.
     pub couches: Vec<DescriptionCouche>,
+}
+
+/// Un tenseur attendu : nom canonique et forme `[lignes, colonnes]`.
+pub type TenseurAttendu = (String, Vec<usize>);
+
+impl Architecture {
+    /// Largeur de q (et de l'entrée de la projection de sortie).
+    pub fn taille_q(&self) -> usize {
+        self.nb_tetes * self.dim_tete
+    }
+
+    /// Largeur de k et de v.
+    pub fn taille_kv(&self) -> usize {
+        self.nb_tetes_kv * self.dim_tete
+    }
+
+    /// Tenseurs hors des couches.
+    pub fn tenseurs_communs(&self) -> Vec<TenseurAttendu> {
+        let table = vec![self.taille_vocabulaire, self.taille_cachee];
+        let mut attendus = vec![("token_embd.weight".to_owned(), table.clone())];
+        attendus.push(("output_norm.weight".to_owned(), vec![self.taille_cachee]));
+        if !self.plongements_lies {
+            attendus.push(("output.weight".to_owned(), table));
+        }
+        attendus
+    }
+
+    /// Tenseurs de la couche `i`.
+    pub fn tenseurs_couche(&self, i: usize) -> Vec<TenseurAttendu> {
+        let (d, q, kv, m) =
+            (self.taille_cachee, self.taille_q(), self.taille_kv(), self.taille_intermediaire);
+        let mut formes = vec![
+            ("attn_norm.weight", vec![d]),
+            ("attn_q.weight", vec![q, d]),
+            ("attn_k.weight", vec![kv, d]),
+            ("attn_v.weight", vec![kv, d]),
+            ("attn_output.weight", vec![d, q]),
+            ("ffn_norm.weight", vec![d]),
+            ("ffn_gate.weight", vec![m, d]),
+            ("ffn_up.weight", vec![m, d]),
+            ("ffn_down.weight", vec![d, m]),
+        ];
+        if self.biais_qkv {
+            formes.extend([("attn_q.bias", vec![q]), ("attn_k.bias", vec![kv]), ("attn_v.bias", vec![kv])]);
+        }
+        if self.norme_qk {
+            formes.extend([
+                ("attn_q_norm.weight", vec![self.dim_tete]),
+                ("attn_k_norm.weight", vec![self.dim_tete]),
+            ]);
+        }
+        if self.post_normes {
+            formes.extend([("post_attention_norm.weight", vec![d]), ("post_ffw_norm.weight", vec![d])]);
+        }
+        formes.into_iter().map(|(nom, forme)| (format!("blk.{i}.{nom}"), forme)).collect()
+    }
+
+    /// Tous les tenseurs que la description emploie.
+    pub fn tenseurs(&self) -> impl Iterator<Item = TenseurAttendu> {
+        let couches = (0..self.couches.len()).flat_map(|i| self.tenseurs_couche(i));
+        self.tenseurs_communs().into_iter().chain(couches)
+    }
+
+    /// Vérifie que chaque tenseur attendu est là, de la bonne forme, et que rien d'autre ne
+    /// change le calcul.
+    ///
+    /// # Errors
+    /// Tenseur manquant, de mauvaise forme, ou couche qui contient un tenseur inconnu.
+    pub fn verifier(&self, poids: &Poids) -> Resultat<()> {
+        for (nom, forme) in self.tenseurs() {
+            poids.tenseur(&nom, &forme)?;
+        }
+        if self.plongements_lies {
+            // Des fichiers gardent une copie de la tête liée : elle est lue, et sans emploi.
+            poids.tenseur_option("output.weight", &[self.taille_vocabulaire, self.taille_cachee])?;
+        }
+        poids.verifier_tout_lu()
+    }
 }

@@ -1,29 +1,27 @@
 //! Un modèle : sa description, ses poids, son segmenteur.
-#![allow(clippy::missing_errors_doc)] // charpente : à retirer en remplissant
 
 pub mod architecture;
 pub mod architectures;
+mod conseils;
 pub mod etat;
+mod source;
+
+use std::path::Path;
+use std::sync::Arc;
 
 pub use architecture::Architecture;
+pub use conseils::Conseils;
 pub use etat::{CacheKv, Etat};
+pub use source::Source;
 
-use crate::erreur::Resultat;
-use crate::poids::Poids;
+use crate::erreur::{Erreur, Resultat};
+use crate::formats::gguf::Gguf;
+use crate::formats::safetensors::Safetensors;
+use crate::poids::{Convention, Poids};
 use crate::segmenteur::Segmenteur;
 
-/// D'où vient le modèle (`-m`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// Le modèle compris dans le binaire.
-    Embarque,
-    /// Un fichier `.gguf`.
-    Gguf(std::path::PathBuf),
-    /// Un dossier au format du Hub.
-    Dossier(std::path::PathBuf),
-    /// `hf:org/depot[:fichier][@revision]`.
-    Hub(crate::formats::hub::ReferenceHub),
-}
+/// Dit quand le binaire a été construit sans modèle.
+const SANS_EMBARQUE: &str = "ce binaire ne contient pas de modèle : donnez-en un avec -m";
 
 /// Tout ce qu'il faut pour faire tourner un modèle.
 pub struct Modele {
@@ -39,20 +37,48 @@ pub struct Modele {
     pub conseils: Conseils,
 }
 
-/// Réglages conseillés par l'auteur du modèle (`generation_config.json`, `general.sampling.*`).
-#[derive(Debug, Clone, Default, PartialEq)]
-#[allow(missing_docs)]
-pub struct Conseils {
-    pub temperature: Option<f32>,
-    pub top_k: Option<usize>,
-    pub top_p: Option<f32>,
-    pub min_p: Option<f32>,
-    pub penalite_repetition: Option<f32>,
+impl Modele {
+    /// Charge le modèle désigné par `source` : lit les en-têtes et vérifie que les tenseurs
+    /// attendus sont là, sans copier les poids.
+    ///
+    /// # Errors
+    /// Fichier absent ou abîmé, architecture inconnue, tenseur manquant, téléchargement impossible.
+    pub fn charger(source: &Source) -> Resultat<Self> {
+        match source {
+            Source::Embarque => Err(Erreur::Usage(SANS_EMBARQUE.to_owned())),
+            Source::Gguf(chemin) => Self::depuis_gguf(Gguf::ouvrir(chemin)?, &nom_fichier(chemin)),
+            Source::Dossier(dossier) => Self::depuis_dossier(dossier),
+            Source::Hub(reference) => Self::charger(&Source::depuis_chemin(&reference.rapatrier()?)?),
+        }
+    }
+
+    /// Modèle d'un GGUF ouvert ; `nom` sert s'il n'en porte pas.
+    ///
+    /// # Errors
+    /// Comme [`Self::charger`].
+    pub fn depuis_gguf(gguf: Gguf, nom: &str) -> Resultat<Self> {
+        let metadonnees = gguf.metadonnees().clone();
+        let poids = Poids::nouveau(Arc::new(gguf), Convention::Gguf);
+        let architecture = architectures::decrire_gguf(&poids, &metadonnees)?;
+        let segmenteur = Segmenteur::depuis_gguf(poids.nom(), &metadonnees)?;
+        let nom = metadonnees.texte("general.name")?.unwrap_or(nom).to_owned();
+        let conseils = Conseils::depuis_gguf(&metadonnees)?;
+        Ok(Self { nom, architecture, poids, segmenteur, conseils })
+    }
+
+    fn depuis_dossier(dossier: &Path) -> Resultat<Self> {
+        let poids = Poids::nouveau(Arc::new(Safetensors::ouvrir_dossier(dossier)?), Convention::Hub);
+        let chemin = dossier.join("config.json");
+        let configuration = std::fs::read_to_string(&chemin).map_err(|e| Erreur::lecture(&chemin, e))?;
+        let architecture = architectures::decrire_hub(&poids, &configuration)?;
+        let segmenteur = Segmenteur::depuis_dossier(dossier)?;
+        let conseils = Conseils::depuis_dossier(dossier)?;
+        Ok(Self { nom: nom_fichier(dossier), architecture, poids, segmenteur, conseils })
+    }
 }
 
-impl Modele {
-    /// Charge le modèle désigné par `source`.
-    pub fn charger(_source: &Source) -> Resultat<Self> {
-        unimplemented!()
-    }
+/// Nom d'un fichier sans extension, ou d'un dossier.
+fn nom_fichier(chemin: &Path) -> String {
+    let nom = if chemin.is_dir() { chemin.file_name() } else { chemin.file_stem() };
+    nom.map_or_else(|| chemin.display().to_string(), |n| n.to_string_lossy().into_owned())
 }
