@@ -54,7 +54,7 @@ impl OptionsModele {
 }
 
 /// Ce que désigne `-m` : un fichier `.gguf` ou un dossier.
-fn designer(nom: &str) -> Source {
+pub(super) fn designer(nom: &str) -> Source {
     let chemin = PathBuf::from(nom);
     if chemin.is_dir() { Source::Dossier(chemin) } else { Source::Gguf(chemin) }
 }

@@ -30,9 +30,19 @@ pub(super) struct Fusion {
 #[derive(Debug, Default)]
 pub(super) struct Chaine {
     symboles: Vec<Symbole>,
-    // (priorité, gauche, droite, taille du produit, produit) : à priorité égale, la paire la plus à
-    // gauche passe d'abord, comme dans les segmenteurs de référence.
-    file: BinaryHeap<Reverse<(u32, u32, u32, u32, u32)>>,
+    file: BinaryHeap<Reverse<Proposition>>,
+}
+
+/// Une fusion possible. L'ordre des champs fait l'ordre de passage : à priorité égale, la paire la
+/// plus à gauche d'abord, comme dans les segmenteurs de référence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Proposition {
+    priorite: u32,
+    gauche: u32,
+    droite: u32,
+    /// Taille du produit, qui dit si la proposition vaut encore.
+    taille: u32,
+    produit: u32,
 }
 
 impl Chaine {
@@ -57,7 +67,8 @@ impl Chaine {
         for droite in 1..self.symboles.len() as u32 {
             self.proposer(droite - 1, droite, &candidate);
         }
-        while let Some(Reverse((_, gauche, droite, taille, produit))) = self.file.pop() {
+        while let Some(Reverse(proposition)) = self.file.pop() {
+            let Proposition { gauche, droite, taille, produit, .. } = proposition;
             let (g, d) = (self.symboles[gauche as usize], self.symboles[droite as usize]);
             // Une proposition est périmée dès que l'un de ses deux symboles a changé.
             if g.taille == 0 || d.taille == 0 || g.taille + d.taille != taille {
@@ -84,7 +95,9 @@ impl Chaine {
     ) {
         let (g, d) = (&self.symboles[gauche as usize], &self.symboles[droite as usize]);
         if let Some(f) = candidate(g, d) {
-            self.file.push(Reverse((f.priorite, gauche, droite, g.taille + d.taille, f.produit)));
+            let taille = g.taille + d.taille;
+            let Fusion { priorite, produit } = f;
+            self.file.push(Reverse(Proposition { priorite, gauche, droite, taille, produit }));
         }
     }
 

@@ -7,7 +7,6 @@ mod bpe;
 mod caracteres;
 mod fins;
 mod fusion;
-pub mod gabarit;
 mod gguf;
 mod hub;
 mod octets_lettres;
@@ -15,8 +14,6 @@ mod pieces;
 mod predecoupage;
 mod speciaux;
 mod spm;
-#[cfg(test)]
-mod tests;
 mod vocabulaire;
 
 use std::collections::BTreeSet;
