@@ -60,7 +60,7 @@ impl Modele {
         let metadonnees = gguf.metadonnees().clone();
         let poids = Poids::nouveau(Arc::new(gguf), Convention::Gguf);
         let architecture = architectures::decrire_gguf(&poids, &metadonnees)?;
-        let segmenteur = Segmenteur::depuis_gguf(poids.nom(), &metadonnees)?;
+        let segmenteur = Segmenteur::depuis_gguf(&metadonnees)?;
         let nom = metadonnees.texte("general.name")?.unwrap_or(nom).to_owned();
         let conseils = Conseils::depuis_gguf(&metadonnees)?;
         Ok(Self { nom, architecture, poids, segmenteur, conseils })
