@@ -1,7 +1,6 @@
 //! Options et gestes partagés par les commandes qui font tourner un modèle.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -35,7 +34,7 @@ impl OptionsModele {
     /// # Errors
     /// Modèle absent, abîmé ou non pris en charge.
     pub fn charger_modele(&self) -> Result<Modele> {
-        let source = self.modele.as_deref().map_or(Source::Embarque, designer);
+        let source = self.modele.as_deref().map_or(Ok(Source::Embarque), str::parse)?;
         let modele = Modele::charger(&source)?;
         tracing::info!(modele = %modele.nom, architecture = %modele.architecture.nom, "modèle ouvert");
         Ok(modele)
@@ -51,12 +50,6 @@ impl OptionsModele {
         tracing::info!(moteur = fiche.moteur, appareil = %fiche.appareil, "moteur prêt");
         Ok(moteur)
     }
-}
-
-/// Ce que désigne `-m` : un fichier `.gguf` ou un dossier.
-pub(super) fn designer(nom: &str) -> Source {
-    let chemin = PathBuf::from(nom);
-    if chemin.is_dir() { Source::Dossier(chemin) } else { Source::Gguf(chemin) }
 }
 
 /// Analyseur d'options : entier d'au moins 1.

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::communs::designer;
 use super::sortie::Sortie;
 use crate::erreur::{Erreur, Resultat};
 use crate::formats::gguf::Gguf;
@@ -45,7 +44,7 @@ pub struct Arguments {
 /// # Errors
 /// Segmenteur absent ou abîmé, entrée illisible, numéro hors du vocabulaire.
 pub fn executer(arguments: Arguments) -> Result<()> {
-    let source = arguments.modele.as_deref().map_or(Source::Embarque, designer);
+    let source = arguments.modele.as_deref().map_or(Ok(Source::Embarque), designer)?;
     let segmenteur = ouvrir(&source)?;
     tracing::info!(segmenteur = segmenteur.description(), "segmenteur ouvert");
     let entree = lire_entree(arguments.fichier.as_deref())?;
@@ -62,6 +61,15 @@ pub fn executer(arguments: Arguments) -> Result<()> {
     let mut sortie = Sortie::standard();
     sortie.write_all(&resultat)?;
     Ok(sortie.flush()?)
+}
+
+/// Ce que désigne `-m` : moins exigeant que pour les autres commandes, car il suffit d'un segmenteur.
+fn designer(nom: &str) -> Resultat<Source> {
+    let chemin = PathBuf::from(nom);
+    if nom.starts_with("hf:") {
+        return nom.parse();
+    }
+    Ok(if chemin.is_dir() { Source::Dossier(chemin) } else { Source::Gguf(chemin) })
 }
 
 /// Ouvre le seul segmenteur de `source`, sans toucher aux poids.
