@@ -1,5 +1,6 @@
 //! Les moteurs exécutent une [`Architecture`] : même contrat pour l'oracle, le CPU et CUDA.
 
+pub mod besoin;
 pub mod memoire;
 pub mod reference;
 
