@@ -132,7 +132,7 @@ impl Contexte {
             ("Modèle", format!("{} ({})", self.modele, self.types)),
             ("Paramètres", ecrire_entier(self.parametres)),
             ("Taille", ecrire_octets(self.octets)),
-            ("Moteur", format!("{} — {}, fils : {}", self.fiche.moteur, self.fiche.appareil, self.fils)),
+            ("Moteur", format!("{} ({})", self.fiche.moteur, self.fiche.appareil)),
             ("Chargement", format!("{} s", ecrire_reel(self.chargement, 3))),
             ("Pic de mémoire", memoire),
         ]

@@ -9,12 +9,17 @@ fn textes(pieces: &[&str]) -> Valeur {
 }
 
 fn ecrire(metadonnees: &[(&str, Valeur)], tenseurs: &[TenseurPrevu]) -> Vec<u8> {
+    ecrire_remplis(metadonnees, tenseurs, 0x11)
+}
+
+/// GGUF dont tous les octets de poids valent `remplissage`.
+fn ecrire_remplis(metadonnees: &[(&str, Valeur)], tenseurs: &[TenseurPrevu], remplissage: u8) -> Vec<u8> {
     let dossier = tempfile::tempdir().unwrap();
     let chemin = dossier.path().join("exemple.gguf");
     let metadonnees = metadonnees.iter().map(|(cle, valeur)| (*cle, valeur));
     let mut ecrivain = EcrivainGguf::creer(&chemin, metadonnees, tenseurs).unwrap();
     for tenseur in tenseurs {
-        ecrivain.ecrire(&vec![0x11; tenseur.octets().unwrap()]).unwrap();
+        ecrivain.ecrire(&vec![remplissage; tenseur.octets().unwrap()]).unwrap();
     }
     ecrivain.achever().unwrap();
     std::fs::read(&chemin).unwrap()
@@ -42,13 +47,20 @@ pub(crate) fn gguf_complet() -> Vec<u8> {
     ecrire(&metadonnees, &tenseurs)
 }
 
+/// Jetons de [`vocabulaire_bpe`].
+pub(crate) const TAILLE_BPE: usize = 260;
+
 /// Vocabulaire GGUF de type BPE (`gpt2`) : les 256 octets de GPT-2, deux fusions, deux jetons de contrôle.
 pub(crate) fn vocabulaire_bpe() -> Vec<u8> {
+    ecrire(&metadonnees_bpe(), &[])
+}
+
+fn metadonnees_bpe() -> Vec<(&'static str, Valeur)> {
     let mut pieces: Vec<String> = (0..=255_u8).map(|o| caractere_gpt2(o).to_string()).collect();
     pieces.extend(["le", "les", "<s>", "</s>"].map(String::from));
     let types = (0..pieces.len()).map(|i| if i < 258 { 1 } else { 3 }).collect();
     let pieces = pieces.into_iter().map(String::into_bytes).collect();
-    let metadonnees = [
+    vec![
         ("general.architecture", Valeur::Texte("llama".into())),
         ("tokenizer.ggml.model", Valeur::Texte("gpt2".into())),
         ("tokenizer.ggml.pre", Valeur::Texte("smollm".into())),
@@ -59,8 +71,39 @@ pub(crate) fn vocabulaire_bpe() -> Vec<u8> {
         ("tokenizer.ggml.eos_token_id", Valeur::Entier(259)),
         ("tokenizer.ggml.add_bos_token", Valeur::Booleen(true)),
         ("tokenizer.chat_template", Valeur::Texte("{{ bos_token }}{{ messages[0].content }}".into())),
+    ]
+}
+
+/// Modèle llama d'une couche, de vocabulaire BPE, dont tous les poids sont nuls : il donne à chaque
+/// jeton la même probabilité, si bien que sa perplexité est [`TAILLE_BPE`].
+pub(crate) fn llama_nul() -> Vec<u8> {
+    let mut metadonnees = metadonnees_bpe();
+    let tailles = [
+        ("llama.block_count", 1),
+        ("llama.context_length", 64),
+        ("llama.embedding_length", 8),
+        ("llama.feed_forward_length", 16),
+        ("llama.attention.head_count", 2),
+        ("llama.attention.head_count_kv", 1),
     ];
-    ecrire(&metadonnees, &[])
+    metadonnees.extend(tailles.map(|(cle, n)| (cle, Valeur::Entier(n))));
+    metadonnees.push(("llama.attention.layer_norm_rms_epsilon", Valeur::Reel(1e-5)));
+    let tenseurs = [
+        ("token_embd.weight", vec![TAILLE_BPE, 8]),
+        ("output_norm.weight", vec![8]),
+        ("blk.0.attn_norm.weight", vec![8]),
+        ("blk.0.attn_q.weight", vec![8, 8]),
+        ("blk.0.attn_k.weight", vec![4, 8]),
+        ("blk.0.attn_v.weight", vec![4, 8]),
+        ("blk.0.attn_output.weight", vec![8, 8]),
+        ("blk.0.ffn_norm.weight", vec![8]),
+        ("blk.0.ffn_gate.weight", vec![16, 8]),
+        ("blk.0.ffn_up.weight", vec![16, 8]),
+        ("blk.0.ffn_down.weight", vec![8, 16]),
+    ];
+    let prevoir =
+        |(nom, forme): (&str, Vec<usize>)| TenseurPrevu { nom: nom.into(), spec: SpecPoids::F32, forme };
+    ecrire_remplis(&metadonnees, &tenseurs.map(prevoir), 0)
 }
 
 /// Vocabulaire GGUF de type SentencePiece (`llama`) : contrôle, octets de repli, quelques pièces.
