@@ -7,6 +7,7 @@ mod bpe;
 mod caracteres;
 mod fins;
 mod fusion;
+pub mod gabarit;
 mod gguf;
 mod hub;
 mod octets_lettres;
