@@ -106,7 +106,21 @@ pub struct Generateur<'a> {
     pub interruption: Arc<AtomicBool>,
 }
 
-impl Generateur<'_> {
+impl<'a> Generateur<'a> {
+    /// Générateur au contexte vierge d'au plus `capacite` jetons.
+    ///
+    /// # Errors
+    /// Mémoire insuffisante.
+    pub fn nouveau(
+        moteur: &'a mut dyn Moteur,
+        segmenteur: &'a Segmenteur,
+        capacite: usize,
+        interruption: Arc<AtomicBool>,
+    ) -> Resultat<Self> {
+        let contexte = Contexte::nouveau(moteur, capacite)?;
+        Ok(Self { moteur, segmenteur, contexte, interruption })
+    }
+
     /// Produit la suite de `instruction`, en ne calculant que ce que le contexte ne contient pas déjà.
     ///
     /// # Errors
@@ -293,3 +307,6 @@ impl Sortie {
         ecoute(texte).is_break().then_some(RaisonArret::SortieFermee)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,7 +122,7 @@ impl EcrivainGguf {
 }
 
 /// Fichier provisoire à côté de `chemin`, avec les droits d'un fichier ordinaire.
-fn creer_provisoire(chemin: &Path) -> Resultat<NamedTempFile> {
+pub(crate) fn creer_provisoire(chemin: &Path) -> Resultat<NamedTempFile> {
     let dossier = match chemin.parent() {
         Some(dossier) if !dossier.as_os_str().is_empty() => dossier,
         _ => Path::new("."),
