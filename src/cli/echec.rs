@@ -40,10 +40,8 @@ pub(super) fn annoncer_les_paniques() {
 }
 
 fn est_tuyau_ferme(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.downcast_ref::<io::Error>().is_some_and(|e| {
-        e.kind() == io::ErrorKind::BrokenPipe
-            && e.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<SortieImpossible>)
-    })
+    let est_tuyau = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    SortieImpossible::est_portee_par(cause) && cause.downcast_ref().is_some_and(est_tuyau)
 }
 
 fn biblio(erreur: &anyhow::Error) -> Option<&Erreur> {

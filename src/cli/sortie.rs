@@ -19,6 +19,17 @@ impl SortieImpossible {
     pub fn marquer(erreur: io::Error) -> io::Error {
         io::Error::new(erreur.kind(), Self(erreur))
     }
+
+    /// Est-ce la sortie standard qui a refusé, dans la chaîne des causes d'`erreur` ?
+    pub fn est_cause_de(erreur: &anyhow::Error) -> bool {
+        erreur.chain().any(Self::est_portee_par)
+    }
+
+    /// L'erreur `cause` est-elle celle que [`Self::marquer`] a marquée ?
+    pub(super) fn est_portee_par(cause: &(dyn std::error::Error + 'static)) -> bool {
+        let interne = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        interne.is_some_and(<dyn std::error::Error + Send + Sync>::is::<Self>)
+    }
 }
 
 /// La sortie standard ; ses erreurs portent la marque [`SortieImpossible`].
