@@ -68,3 +68,12 @@ pub(super) fn inverse_ou_zero(echelle: f32) -> f32 {
 pub(super) fn extreme_signe(poids: &[f32]) -> f32 {
     poids.iter().fold(0.0, |extreme: f32, &x| if x.abs() > extreme.abs() { x } else { extreme })
 }
+
+/// Arrondit au plus proche, pair en cas d'égalité, un nombre de valeur absolue inférieure à 2²².
+///
+/// L'addition pousse les décimales hors de la mantisse. `round_ties_even` serait un appel de fonction
+/// sur les x86 sans SSE 4.1, la cible par défaut, et empêcherait de vectoriser les recherches.
+pub(super) fn arrondir(x: f32) -> f32 {
+    const BORD: f32 = 12_582_912.0; // 1,5 · 2²³
+    (x + BORD) - BORD
+}

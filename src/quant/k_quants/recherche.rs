@@ -4,13 +4,15 @@
 //! un arrondi. On essaie donc quelques échelles voisines de celle qui étale les poids, et pour chacune
 //! on arrondit, on résout, et on garde la meilleure.
 
+use crate::quant::blocs::{arrondir, extreme_signe};
+
 /// En deçà, un groupe est tenu pour nul : son inverse déborderait.
 const NEGLIGEABLE: f32 = 1e-15;
 
 /// Échelle (signée) d'un groupe à codes signés de `−borne` à `borne − 1`, qui rend minimale l'erreur
 /// pondérée par `x²` : les grands poids comptent davantage, comme dans les produits.
 pub(super) fn chercher_echelle(poids: &[f32], borne: f32) -> f32 {
-    let extreme = crate::quant::blocs::extreme_signe(poids);
+    let extreme = extreme_signe(poids);
     if extreme.abs() < NEGLIGEABLE {
         return 0.0;
     }
@@ -18,24 +20,28 @@ pub(super) fn chercher_echelle(poids: &[f32], borne: f32) -> f32 {
         let inverse = -(borne + 0.1 * pas as f32) / extreme;
         let (mut croise, mut carre) = (0.0, 0.0);
         for &x in poids {
-            let code = (inverse * x).round_ties_even().clamp(-borne, borne - 1.0);
+            let code = arrondir((inverse * x).clamp(-borne, borne - 1.0));
             croise += x * x * x * code;
             carre += x * x * code * code;
         }
         (croise, carre)
     };
-    // Résoudre réduit l'erreur de croise²/carre : on compare ces gains sans former l'erreur.
-    let essais = (-9..=9).map(resoudre).filter(|&(_, carre)| carre > 0.0);
-    essais
-        .map(|(croise, carre)| (croise / carre, croise * croise / carre))
-        .max_by(|a, b| a.1.total_cmp(&b.1))
-        .map_or(0.0, |(echelle, _)| echelle)
+    // Résoudre réduit l'erreur de croise²/carre : on compare ces gains sans former l'erreur. À gain
+    // égal, l'échelle qui étale exactement les poids (pas 0) est gardée.
+    let (mut echelle, mut gain) = (0.0, 0.0);
+    for (croise, carre) in std::iter::once(0).chain(-9..=-1).chain(1..=9).map(resoudre) {
+        if carre > 0.0 && croise * croise > gain * carre {
+            echelle = croise / carre;
+            gain = echelle * croise;
+        }
+    }
+    echelle
 }
 
 /// Échelle et minimum (retranché, positif ou nul) d'un groupe à codes de 0 à `dernier`, qui rendent
 /// minimale l'erreur pondérée par la moyenne quadratique du groupe plus `|x|`.
 pub(super) fn chercher_echelle_et_minimum(poids: &[f32; 32], dernier: f32) -> (f32, f32) {
-    let min = poids.iter().copied().fold(0.0, f32::min);
+    let mut min = poids.iter().copied().fold(0.0, f32::min);
     let max = poids.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if max - min < NEGLIGEABLE {
         return (0.0, -min);
@@ -44,21 +50,23 @@ pub(super) fn chercher_echelle_et_minimum(poids: &[f32; 32], dernier: f32) -> (f
     let poids_ponderes = poids.map(|x| (x, moyenne + x.abs()));
 
     let mut meilleur = ((max - min) / dernier, -min);
-    let mut erreur_min = erreur(&poids_ponderes, meilleur, (max - min) / dernier, min, dernier);
+    let mut erreur_min = erreur(&poids_ponderes, meilleur, dernier / (max - min), min, dernier);
     for pas in 0..=20 {
-        let essai = (max - min) / (dernier - 1.0 + 0.1 * pas as f32);
+        let essai = (dernier - 1.0 + 0.1 * pas as f32) / (max - min);
         let Some(solution) = resoudre(&poids_ponderes, essai, min, dernier) else { continue };
         let erreur = erreur(&poids_ponderes, solution, essai, min, dernier);
         if erreur < erreur_min {
             (meilleur, erreur_min) = (solution, erreur);
+            // Les essais suivants partent du minimum trouvé : la recherche s'affine en avançant.
+            min = -solution.1;
         }
     }
     meilleur
 }
 
-/// Code de `x` quand les niveaux partent de `min` par pas de `echelle`.
-fn coder(x: f32, echelle: f32, min: f32, dernier: f32) -> f32 {
-    ((x - min) / echelle).round_ties_even().clamp(0.0, dernier)
+/// Code de `x` quand les niveaux partent de `min` par pas d'inverse `essai`.
+fn coder(x: f32, essai: f32, min: f32, dernier: f32) -> f32 {
+    arrondir(((x - min) * essai).clamp(0.0, dernier))
 }
 
 /// Échelle et minimum optimaux pour les codes que donne `essai`, ou `None` s'ils sont tous égaux.
