@@ -91,6 +91,9 @@ pub enum Erreur {
         /// Ce que l'utilisateur peut faire.
         conseil: String,
     },
+    /// L'utilisateur a interrompu le travail.
+    #[error("interrompu : rien n'a été écrit")]
+    Interrompu,
     /// Une option ou un argument n'a pas de sens ici.
     #[error("{0}")]
     Usage(String),

@@ -4,6 +4,7 @@
 //! `mesure` → `cli`. Jamais dans l'autre sens.
 
 pub mod cli;
+pub mod conversion;
 pub mod erreur;
 pub mod formats;
 pub mod generation;
