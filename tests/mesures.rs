@@ -83,7 +83,7 @@ fn plusieurs_textes_ont_chacun_leur_ligne_et_un_total() {
     atelier.ecrire("a.txt", &b"bonjour ".repeat(8));
     atelier.ecrire("b.txt", "été".repeat(20).as_bytes());
     let sortie = atelier.reussir("perplexity -f a.txt b.txt -c 8 --chunks 3");
-    for attendu in ["a.txt", "b.txt", "Total", "260,0", "Bits par octet", "(llama.cpp)"] {
+    for attendu in ["a.txt", "b.txt", "Total", "260,0", "Bits/octet", "(llama.cpp)"] {
         assert!(sortie.contains(attendu), "« {attendu} » absent de :\n{sortie}");
     }
     let objet = atelier.reussir("perplexity -f a.txt -f b.txt -c 8 --chunks 3 --json");

@@ -1,5 +1,6 @@
 //! `rasfr perplexity` : perplexité d'un modèle sur des textes.
 
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -53,6 +54,13 @@ struct Travail {
     jetons: Vec<u32>,
     fenetres: Vec<Fenetre>,
     octets: f64,
+}
+
+impl Travail {
+    /// Nom du fichier sans ses dossiers : le tableau doit tenir dans un terminal.
+    fn nom_court(&self) -> &str {
+        Path::new(&self.nom).file_name().and_then(OsStr::to_str).unwrap_or(&self.nom)
+    }
 }
 
 /// Exécute la sous-commande.
@@ -157,7 +165,7 @@ impl Arguments {
             }
         };
         let preambule = vec![("Modèle", modele.nom.clone()), ("Méthode", methode)];
-        let mut lignes: Vec<_> = travaux.iter().zip(bilans).map(|(t, b)| ligne(&t.nom, b)).collect();
+        let mut lignes: Vec<_> = travaux.iter().zip(bilans).map(|(t, b)| ligne(t.nom_court(), b)).collect();
         if bilans.len() > 1 {
             lignes.push(ligne("Total", &reunir(bilans)));
         }
@@ -203,9 +211,9 @@ const COLONNES: [Colonne; 7] = [
     Colonne { titre: "Texte", cle: "fichier" },
     Colonne { titre: "Jetons notés", cle: "jetons" },
     Colonne { titre: "Perplexité", cle: "perplexite" },
-    Colonne { titre: "± erreur type", cle: "erreur_type" },
+    Colonne { titre: "±", cle: "erreur_type" },
     Colonne { titre: "Intervalle à 95 %", cle: "intervalle" },
-    Colonne { titre: "Bits par octet", cle: "bits_par_octet" },
+    Colonne { titre: "Bits/octet", cle: "bits_par_octet" },
     Colonne { titre: "Jetons/s", cle: "jetons_par_seconde" },
 ];
 
@@ -214,8 +222,8 @@ fn ligne(nom: &str, bilan: &Bilan) -> Vec<Cellule> {
     vec![
         Cellule::Texte(nom.into()),
         Cellule::Entier(bilan.surprises.nombre() as u64),
-        Cellule::Reel(bilan.perplexite(), 4),
-        Cellule::Reel(bilan.erreur_type(), 4),
+        Cellule::Reel(bilan.perplexite(), 3),
+        Cellule::Reel(bilan.erreur_type(), 3),
         Cellule::Texte(format!("{} à {}", ecrire_reel(bas, 3), ecrire_reel(haut, 3))),
         Cellule::Reel(bilan.bits_par_octet(), 4),
         Cellule::Reel(bilan.debit(), 1),
