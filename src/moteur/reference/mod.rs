@@ -9,6 +9,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use candle_nn::ops::{rms_norm, silu};
 use rayon::ThreadPool;
+use rayon::prelude::*;
 
 use self::attention::{Angles, attention};
 use self::cache::{Cache, ClesValeurs};
@@ -21,6 +22,9 @@ use crate::poids::Poids;
 
 /// Jetons calculés d'un coup : borne la mémoire de l'attention sans ralentir l'amorçage.
 const JETONS_PAR_PASSE: usize = 512;
+
+/// Sorties d'un produit d'une seule ligne confiées à une tâche.
+const SORTIES_PAR_TACHE: usize = 256;
 
 /// Moteur de référence.
 pub struct Reference {
@@ -322,9 +326,20 @@ impl Moteur for Reference {
     }
 }
 
-/// `x · wᵀ`, `w` : `[sorties, entrées]`.
+/// `x · wᵀ`, `w` : `[sorties, entrées]`. Le produit d'une seule ligne n'emploie qu'un fil dans candle :
+/// les sorties sont alors réparties par tranches fixes, les mêmes quel que soit le nombre de fils.
 fn lineaire(x: &Tensor, w: &Tensor) -> Resultat<Tensor> {
-    Ok(x.matmul(&w.t()?)?)
+    let sorties = w.dim(0)?;
+    if x.dim(0)? != 1 || sorties <= SORTIES_PAR_TACHE {
+        return Ok(x.matmul(&w.t()?)?);
+    }
+    let produit = |debut: usize| -> Resultat<Tensor> {
+        let tranche = w.narrow(0, debut, SORTIES_PAR_TACHE.min(sorties - debut))?;
+        Ok(x.matmul(&tranche.t()?)?)
+    };
+    let debuts: Vec<usize> = (0..sorties).step_by(SORTIES_PAR_TACHE).collect();
+    let tranches = debuts.into_par_iter().map(produit).collect::<Resultat<Vec<_>>>()?;
+    Ok(Tensor::cat(&tranches, 1)?)
 }
 
 /// Octets des tenseurs une fois en f32.
