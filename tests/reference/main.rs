@@ -1,4 +1,5 @@
 //! Le moteur de référence, sur de petits modèles de chaque architecture.
+#![allow(clippy::unwrap_used)] // Clippy ne reconnaît pas les aides des tests d'intégration
 
 mod modeles;
 mod naif;
@@ -139,7 +140,7 @@ fn le_nombre_de_fils_ne_change_aucun_bit() {
     let lu = essai.par_gguf();
     let suite = jetons(80, essai.vocabulaire);
     let calculer = |fils: usize| {
-        let reglages = Reglages { fils: Some(fils), ..Reglages::default() };
+        let reglages = Reglages { fils: Some(fils) };
         let mut m = Reference::avec_budget(&lu.0, &lu.1, &reglages, usize::MAX).unwrap();
         let mut etat = m.nouvel_etat(81, 1).unwrap();
         let amorcage = m.propager(&lot(&suite, 0), &mut etat).unwrap();

@@ -133,7 +133,7 @@ impl Essai {
 
     /// La fenêtre de la couche `i`.
     pub(crate) fn fenetre_de(&self, i: usize) -> Option<usize> {
-        self.fenetre.filter(|_| self.motif == 0 || (i + 1) % self.motif != 0)
+        self.fenetre.filter(|_| self.motif == 0 || !(i + 1).is_multiple_of(self.motif))
     }
 
     /// Diviseurs de pulsation de Llama 3, tels que les écrit la conversion en GGUF.
