@@ -49,7 +49,7 @@ fn biblio(erreur: &anyhow::Error) -> Option<&Erreur> {
 }
 
 /// Met les causes bout à bout. [`Erreur`] dit déjà la sienne : on s'arrête à elle.
-fn enchainer(erreur: &anyhow::Error) -> String {
+pub(super) fn enchainer(erreur: &anyhow::Error) -> String {
     let mut maillons = Vec::new();
     for cause in erreur.chain() {
         if let Some(es) = cause.downcast_ref::<io::Error>() {

@@ -14,6 +14,7 @@ use anyhow::Result;
 use super::continuer::conclure;
 use super::flux::Flux;
 use super::{Atelier, interruption, rapport};
+use crate::cli::echec::enchainer;
 use crate::cli::sortie::{self, SortieImpossible};
 use crate::erreur::Erreur;
 use crate::formats::FicheTenseur;
@@ -62,7 +63,7 @@ pub(super) fn converser(atelier: Atelier<'_>) -> Result<()> {
             Ok(ControlFlow::Break(())) => return Ok(()),
             // Devant quelqu'un, une erreur n'arrête que la réponse, sauf si plus rien ne peut s'écrire.
             Err(erreur) if interactif && !SortieImpossible::est_cause_de(&erreur) => {
-                eprintln!("erreur : {erreur:#}");
+                eprintln!("erreur : {}", enchainer(&erreur));
             }
             Err(erreur) => return Err(erreur),
         }

@@ -1,7 +1,7 @@
 //! D'où viennent les messages : un terminal, avec historique et édition, ou un tuyau, ligne à ligne.
 
 use std::borrow::Cow;
-use std::io::BufRead;
+use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -11,7 +11,7 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{ColorMode, CompletionType, Config, Context, Editor, Helper};
+use rustyline::{Behavior, ColorMode, CompletionType, Config, Context, Editor, Helper};
 
 use super::commandes::COMMANDES;
 use super::style::Style;
@@ -39,7 +39,11 @@ impl Lecteur {
     /// Lecteur d'un terminal ; l'historique est gardé d'une fois à l'autre si l'on trouve où.
     pub(super) fn terminal(style: Style) -> Result<Self> {
         let couleurs = if style.est_actif() { ColorMode::Enabled } else { ColorMode::Disabled };
+        // La sortie standard redirigée ne doit recevoir que les réponses : l'invite va alors au terminal.
+        let est_redirigee = !std::io::stdout().is_terminal();
+        let voie = if est_redirigee { Behavior::PreferTerm } else { Behavior::Stdio };
         let config = Config::builder()
+            .behavior(voie)
             .max_history_size(HISTORIQUE_MAX)?
             .completion_type(CompletionType::List)
             .color_mode(couleurs)
