@@ -29,6 +29,10 @@ pub(super) fn rapporter(erreur: &anyhow::Error) -> ExitCode {
 /// Remplace le message anglais des paniques.
 pub(super) fn annoncer_les_paniques() {
     std::panic::set_hook(Box::new(|panique| {
+        // Celles de cette caisse sont rattrapées par le segmenteur, qui en fait un refus ordinaire.
+        if panique.location().is_some_and(|l| l.file().contains("/tokenizers-")) {
+            return;
+        }
         let detail = panique.payload_as_str().unwrap_or("cause inconnue");
         let lieu = panique.location().map(|l| format!(", {}:{}", l.file(), l.line())).unwrap_or_default();
         let _ = writeln!(

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -10,6 +11,7 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::caracteres::lire_points;
+use super::controle::verifier_post_traitement;
 use super::fins::TEXTES_DE_FIN;
 use super::pieces::{self, Ecriture, Pieces};
 use super::{Decoupe, Segmenteur};
@@ -38,8 +40,14 @@ pub(super) fn lire(chemin: &Path) -> Resultat<Segmenteur> {
     let nom = fichier.display().to_string();
     let mal_forme = |detail: String| Erreur::corrompu(&nom, detail);
     let octets = lire_borne(&fichier)?;
-    let segmenteur = Tokenizer::from_bytes(&octets).map_err(|e| mal_forme(e.to_string()))?;
-    let brut: Value = serde_json::from_slice(&octets).map_err(|e| mal_forme(e.to_string()))?;
+    // D'abord comme JSON quelconque : la caisse panique sur un décodeur dont le JSON est mal formé.
+    let brut: Value = serde_json::from_slice(&octets)
+        .map_err(|e| mal_forme(format!("JSON mal formé (ligne {}, colonne {})", e.line(), e.column())))?;
+    verifier_post_traitement(&brut["post_processor"]).map_err(mal_forme)?;
+    let mut segmenteur = sans_panique(|| Tokenizer::from_bytes(&octets)).map_err(mal_forme)?;
+    // Réglages d'entraînement laissés dans certains fichiers : ils couperaient les textes en silence.
+    segmenteur.with_padding(None);
+    segmenteur.with_truncation(None).map_err(|e| mal_forme(e.to_string()))?;
     let pieces = lire_pieces(&segmenteur, &brut).map_err(mal_forme)?;
 
     let reglages = lire_json(&dossier.join("tokenizer_config.json"))?;
@@ -92,9 +100,17 @@ impl SegmenteurHub {
         } else {
             &self.ordinaire
         };
-        let decoupe = segmenteur.encode_fast(texte, false).map_err(|e| Erreur::Segmenteur(e.to_string()))?;
+        let decoupe = sans_panique(|| segmenteur.encode_fast(texte, false)).map_err(Erreur::Segmenteur)?;
         sortie.extend_from_slice(decoupe.get_ids());
         Ok(())
+    }
+}
+
+/// Exécute un appel à la caisse ; sur certains fichiers incohérents elle panique au lieu de refuser.
+fn sans_panique<T>(appel: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(appel)) {
+        Ok(resultat) => resultat.map_err(|e| e.to_string()),
+        Err(_) => Err("il est incohérent au point d'arrêter la lecture".into()),
     }
 }
 
@@ -131,8 +147,11 @@ fn numeros(valeur: Option<&Value>, taille: usize) -> Vec<u32> {
 
 /// Jetons que le post-traitement du fichier met avant et après un texte.
 fn jetons_ajoutes(segmenteur: &Tokenizer) -> (Option<u32>, Option<u32>) {
-    let ids =
-        |speciaux| segmenteur.encode_fast("a", speciaux).map(|e| e.get_ids().to_vec()).unwrap_or_default();
+    let ids = |speciaux| {
+        sans_panique(|| segmenteur.encode_fast("a", speciaux))
+            .map(|e| e.get_ids().to_vec())
+            .unwrap_or_default()
+    };
     let (nu, complet) = (ids(false), ids(true));
     if complet.len() <= nu.len() || nu.is_empty() {
         return (None, None);

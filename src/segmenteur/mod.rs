@@ -5,6 +5,7 @@
 
 mod bpe;
 mod caracteres;
+mod controle;
 mod fins;
 mod fusion;
 pub mod gabarit;
