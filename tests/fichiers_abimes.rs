@@ -7,6 +7,7 @@ mod commun;
 use commun::{exemples, parcours};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde_json::{Value, json};
 
 /// Essais par sorte de fichier.
 const ESSAIS: u32 = 2500;
@@ -114,8 +115,59 @@ fn un_gguf_aux_longueurs_extremes_est_lu_ou_refuse_proprement() {
 
 #[test]
 fn un_vocabulaire_gguf_abime_est_lu_ou_refuse_proprement() {
-    abimer(&exemples::vocabulaire_bpe(), usize::MAX, parcours::gguf);
-    abimer(&exemples::vocabulaire_spm(), usize::MAX, parcours::gguf);
+    abimer(&exemples::vocabulaire_bpe(), usize::MAX, parcours::segmenteur_gguf);
+    abimer(&exemples::vocabulaire_spm(), usize::MAX, parcours::segmenteur_gguf);
+}
+
+#[test]
+fn un_tokenizer_json_abime_est_lu_ou_refuse_proprement() {
+    abimer(&exemples::tokenizer_json(), usize::MAX, parcours::segmenteur_json);
+}
+
+#[test]
+fn un_tokenizer_json_aux_valeurs_inattendues_est_lu_ou_refuse_proprement() {
+    let sain: Value = serde_json::from_slice(&exemples::tokenizer_json()).unwrap();
+    let mut chemins = Vec::new();
+    recenser(&sain, String::new(), &mut chemins);
+    for chemin in chemins {
+        for inattendue in [
+            json!(null),
+            json!(true),
+            json!(0),
+            json!(-1),
+            json!(u64::MAX),
+            json!(1e300),
+            json!(""),
+            json!("B"),
+            json!("<s>"),
+            json!("(a*)*$"),
+            json!([]),
+            json!([1]),
+            json!({}),
+            json!({ "max_length": 0, "stride": 9, "direction": "Right", "strategy": "LongestFirst" }),
+        ] {
+            let mut abime = sain.clone();
+            *abime.pointer_mut(&chemin).unwrap() = inattendue;
+            parcours::segmenteur_json(abime.to_string().as_bytes());
+        }
+    }
+}
+
+/// Chemins de toutes les valeurs de `valeur`, quelques-unes seulement par grand objet.
+fn recenser(valeur: &Value, chemin: String, chemins: &mut Vec<String>) {
+    match valeur {
+        Value::Object(objet) => {
+            objet
+                .iter()
+                .take(16)
+                .for_each(|(cle, v)| recenser(v, format!("{chemin}/{}", cle.replace('/', "~1")), chemins));
+        }
+        Value::Array(liste) => {
+            liste.iter().enumerate().for_each(|(i, v)| recenser(v, format!("{chemin}/{i}"), chemins));
+        }
+        _ => {}
+    }
+    chemins.push(chemin);
 }
 
 #[test]
@@ -132,6 +184,9 @@ fn graines() {
         ("gguf/complet", exemples::gguf_complet()),
         ("gguf/bpe", exemples::vocabulaire_bpe()),
         ("gguf/spm", exemples::vocabulaire_spm()),
+        ("segmenteur_gguf/bpe", exemples::vocabulaire_bpe()),
+        ("segmenteur_gguf/spm", exemples::vocabulaire_spm()),
+        ("segmenteur_json/bpe", exemples::tokenizer_json()),
         ("safetensors/complet", exemples::safetensors()),
     ];
     for (nom, octets) in graines {

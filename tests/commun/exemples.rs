@@ -132,6 +132,38 @@ pub(crate) fn vocabulaire_spm() -> Vec<u8> {
     ecrire(&metadonnees, &[])
 }
 
+/// `tokenizer.json` d'un BPE par octets : deux fusions, deux jetons ajoutés, un post-traitement.
+pub(crate) fn tokenizer_json() -> Vec<u8> {
+    use serde_json::json;
+    let mut vocabulaire: serde_json::Map<String, serde_json::Value> =
+        (0..=255_u8).map(|o| (caractere_gpt2(o).to_string(), json!(o))).collect();
+    vocabulaire.insert("le".into(), json!(256));
+    vocabulaire.insert("les".into(), json!(257));
+    let ajoute = |id: u32, contenu: &str| {
+        json!({ "id": id, "content": contenu, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true })
+    };
+    let par_octets =
+        json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+    let fichier = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [ajoute(258, "<s>"), ajoute(259, "</s>")],
+        "normalizer": null,
+        "pre_tokenizer": par_octets,
+        "post_processor": { "type": "TemplateProcessing",
+            "single": [{ "SpecialToken": { "id": "<s>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+            "pair": [{ "Sequence": { "id": "A", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }],
+            "special_tokens": { "<s>": { "id": "<s>", "ids": [258], "tokens": ["<s>"] } } },
+        "decoder": par_octets,
+        "model": { "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+            "vocab": vocabulaire, "merges": [["l", "e"], ["le", "s"]] }
+    });
+    fichier.to_string().into_bytes()
+}
+
 /// Fichier safetensors de quelques tenseurs de types variés.
 pub(crate) fn safetensors() -> Vec<u8> {
     use safetensors::Dtype;
