@@ -9,7 +9,7 @@ use anyhow::Result;
 use super::sortie::Sortie;
 use crate::erreur::{Erreur, Resultat};
 use crate::formats::gguf::Gguf;
-use crate::modele::{Modele, Source};
+use crate::modele::{Source, embarque};
 use crate::segmenteur::{OptionsDecoupage, Segmenteur};
 
 /// Découpe un texte en jetons, ou l'inverse avec --decode
@@ -75,7 +75,7 @@ fn designer(nom: &str) -> Resultat<Source> {
 /// Ouvre le seul segmenteur de `source`, sans toucher aux poids.
 fn ouvrir(source: &Source) -> Resultat<Segmenteur> {
     match source {
-        Source::Embarque => Ok(Modele::charger(source)?.segmenteur),
+        Source::Embarque => Segmenteur::depuis_gguf(embarque::ouvrir()?.metadonnees()),
         Source::Gguf(chemin) => ouvrir_fichier(chemin),
         Source::Dossier(chemin) => Segmenteur::depuis_dossier(chemin),
         Source::Hub(reference) => ouvrir_fichier(&reference.rapatrier()?),

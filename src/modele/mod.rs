@@ -3,6 +3,7 @@
 pub mod architecture;
 pub mod architectures;
 mod conseils;
+pub mod embarque;
 pub mod etat;
 mod source;
 
@@ -19,9 +20,6 @@ use crate::formats::gguf::Gguf;
 use crate::formats::safetensors::Safetensors;
 use crate::poids::{Convention, Poids};
 use crate::segmenteur::Segmenteur;
-
-/// Dit quand le binaire a été construit sans modèle.
-const SANS_EMBARQUE: &str = "ce binaire ne contient pas de modèle : donnez-en un avec -m";
 
 /// Tout ce qu'il faut pour faire tourner un modèle.
 pub struct Modele {
@@ -45,7 +43,7 @@ impl Modele {
     /// Fichier absent ou abîmé, architecture inconnue, tenseur manquant, téléchargement impossible.
     pub fn charger(source: &Source) -> Resultat<Self> {
         match source {
-            Source::Embarque => Err(Erreur::Usage(SANS_EMBARQUE.to_owned())),
+            Source::Embarque => Self::depuis_gguf(embarque::ouvrir()?, "ras-fr-67m"),
             Source::Gguf(chemin) => Self::depuis_gguf(Gguf::ouvrir(chemin)?, &nom_fichier(chemin)),
             Source::Dossier(dossier) => Self::depuis_dossier(dossier),
             Source::Hub(reference) => Self::charger(&Source::depuis_chemin(&reference.rapatrier()?)?),

@@ -11,7 +11,7 @@ use crate::erreur::{Erreur, Resultat};
 use crate::formats::gguf::Gguf;
 use crate::formats::safetensors::Safetensors;
 use crate::formats::{Conteneur, FicheTenseur};
-use crate::modele::{Architecture, Source, architectures};
+use crate::modele::{Architecture, Source, architectures, embarque};
 use crate::moteur::besoin::{Besoin, prevoir};
 use crate::poids::{Convention, Poids};
 use crate::segmenteur::Segmenteur;
@@ -49,7 +49,7 @@ impl Examen {
             Source::Gguf(chemin) => Self::gguf(Gguf::ouvrir(chemin)?),
             Source::Dossier(dossier) => Self::dossier(dossier),
             Source::Hub(reference) => Self::faire(&Source::depuis_chemin(&reference.rapatrier()?)?),
-            Source::Embarque => Err(Erreur::Usage("donnez un modèle".into())),
+            Source::Embarque => Self::gguf(embarque::ouvrir()?),
         }
     }
 
