@@ -18,8 +18,7 @@ pub use origine::Origine;
 pub use types::Reglages;
 
 use crate::erreur::Resultat;
-use crate::formats::gguf::Valeur;
-use crate::formats::gguf::ecriture::{EcrivainGguf, TenseurPrevu};
+use crate::formats::gguf::ecriture::{EcrivainGguf, TenseurPrevu, decrire_types};
 
 /// Écrit `origine` dans le fichier GGUF `sortie`, selon `reglages`. `avancer` reçoit le nombre de
 /// poids traités depuis l'appel précédent ; son erreur interrompt le travail sans rien laisser.
@@ -40,10 +39,9 @@ pub fn convertir(
         .zip(&types)
         .map(|(t, &spec)| TenseurPrevu { nom: t.nom.clone(), spec, forme: t.vue.forme.clone() })
         .collect();
-    origine.metadonnees.insert("general.quantization_version".into(), Valeur::Entier(types::VERSION_QUANT));
-    origine
-        .metadonnees
-        .insert("general.file_type".into(), Valeur::Entier(types::type_de_fichier(reglages.spec)));
+    for (cle, valeur) in decrire_types(reglages.spec) {
+        origine.metadonnees.insert(cle.into(), valeur);
+    }
 
     let metadonnees = origine.metadonnees.iter().map(|(cle, valeur)| (cle.as_str(), valeur));
     let mut ecrivain = EcrivainGguf::creer(sortie, metadonnees, &prevus)?;

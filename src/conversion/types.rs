@@ -3,9 +3,6 @@
 use super::origine::TenseurSource;
 use crate::quant::SpecPoids;
 
-/// Version des types quantifiés que les lecteurs de GGUF attendent aujourd'hui.
-pub(super) const VERSION_QUANT: u64 = 2;
-
 /// Types demandés.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reglages {
@@ -49,22 +46,6 @@ fn replier(voulu: SpecPoids, colonnes: usize) -> SpecPoids {
         SpecPoids::Q4K => replier(SpecPoids::Q5_0, colonnes),
         SpecPoids::Q6K => replier(SpecPoids::Q8_0, colonnes),
         _ => SpecPoids::F16,
-    }
-}
-
-/// Valeur de `general.file_type` : le type de la plupart des tenseurs, tel que l'écosystème le numérote.
-pub(super) fn type_de_fichier(spec: SpecPoids) -> u64 {
-    match spec {
-        SpecPoids::F16 => 1,
-        SpecPoids::Q4_0 => 2,
-        SpecPoids::Q4_1 => 3,
-        SpecPoids::Q8_0 => 7,
-        SpecPoids::Q5_0 => 8,
-        SpecPoids::Q5_1 => 9,
-        SpecPoids::Q4K => 14,
-        SpecPoids::Q6K => 18,
-        SpecPoids::Bf16 => 32,
-        _ => 0,
     }
 }
 

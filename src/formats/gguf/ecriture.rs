@@ -18,6 +18,35 @@ use crate::quant::SpecPoids;
 const ALIGNEMENT: usize = 32;
 const CLE_ALIGNEMENT: &str = "general.alignment";
 
+/// Version des types quantifiés que les lecteurs de GGUF attendent aujourd'hui.
+const VERSION_QUANT: u64 = 2;
+
+/// Métadonnées qui disent de quel type sont la plupart des tenseurs, tel que l'écosystème le numérote.
+pub fn decrire_types(spec: SpecPoids) -> [(&'static str, Valeur); 2] {
+    let type_de_fichier = match spec {
+        SpecPoids::F16 => 1,
+        SpecPoids::Q4_0 => 2,
+        SpecPoids::Q4_1 => 3,
+        SpecPoids::Q8_0 => 7,
+        SpecPoids::Q5_0 => 8,
+        SpecPoids::Q5_1 => 9,
+        SpecPoids::Q2K => 10,
+        SpecPoids::Q3K => 12,
+        SpecPoids::Q4K => 14,
+        SpecPoids::Q5K => 16,
+        SpecPoids::Q6K => 18,
+        SpecPoids::Iq4Nl => 25,
+        SpecPoids::Iq4Xs => 30,
+        SpecPoids::Bf16 => 32,
+        SpecPoids::Mxfp4 => 38,
+        SpecPoids::F32 | SpecPoids::Nvfp4 => 0,
+    };
+    [
+        ("general.quantization_version", Valeur::Entier(VERSION_QUANT)),
+        ("general.file_type", Valeur::Entier(type_de_fichier)),
+    ]
+}
+
 /// Ce qu'il faut savoir d'un tenseur avant de l'écrire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenseurPrevu {
