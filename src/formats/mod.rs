@@ -2,6 +2,7 @@
 
 pub mod gguf;
 pub mod hub;
+pub mod procedural;
 pub mod projection;
 pub mod safetensors;
 
@@ -19,7 +20,7 @@ pub struct VueTenseur {
     pub spec: SpecPoids,
     /// Dimensions, de la plus lente à la plus rapide (`[lignes, colonnes]`) : l'inverse de l'ordre GGUF.
     pub forme: Vec<usize>,
-    /// Octets bruts, tels que dans le fichier.
+    /// Octets bruts, tels que dans le fichier ou calculés à la première lecture (poids procéduraux).
     pub octets: Octets,
 }
 

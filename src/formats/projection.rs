@@ -1,10 +1,12 @@
 //! Fichier projeté en mémoire et vues partagées sur ses octets : le seul `mmap` du projet.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::ops::{Deref, Range};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::procedural::Recette;
 use crate::erreur::{Erreur, Resultat};
 
 /// Origine des octets : un fichier projeté, un modèle embarqué, ou une mémoire possédée.
@@ -45,7 +47,7 @@ impl Projection {
         Self(Arc::new(Origine::Embarquee(octets)))
     }
 
-    /// Octets possédés (tests, poids procéduraux).
+    /// Octets possédés.
     pub fn possedee(octets: Vec<u8>) -> Self {
         Self(Arc::new(Origine::Possedee(octets)))
     }
@@ -53,7 +55,7 @@ impl Projection {
     /// Vue sur `plage`, ou `None` si elle déborde.
     pub fn vue(&self, plage: Range<usize>) -> Option<Octets> {
         self.get(plage.clone())?;
-        Some(Octets { source: self.clone(), plage })
+        Some(Octets(Nature::Plage { source: self.clone(), plage }))
     }
 }
 
@@ -69,19 +71,73 @@ impl Deref for Projection {
     }
 }
 
-/// Vue partagée et peu coûteuse à cloner sur une plage d'une [`Projection`].
+/// Vue partagée et peu coûteuse à cloner : une plage d'une [`Projection`], ou des octets procéduraux.
+///
+/// Ces derniers ne sont calculés que si on les lit, et sont oubliés avec la dernière vue.
 #[derive(Debug, Clone)]
-pub struct Octets {
-    source: Projection,
-    plage: Range<usize>,
+pub struct Octets(Nature);
+
+#[derive(Debug, Clone)]
+enum Nature {
+    Plage { source: Projection, plage: Range<usize> },
+    Calcul(Arc<Calcul>),
+}
+
+#[derive(Debug)]
+struct Calcul {
+    recette: Recette,
+    octets: OnceLock<Vec<u8>>,
+}
+
+impl Octets {
+    /// Octets que `recette` calculera au besoin.
+    pub fn procedural(recette: Recette) -> Self {
+        Self(Nature::Calcul(Arc::new(Calcul { recette, octets: OnceLock::new() })))
+    }
+
+    /// Nombre d'octets, sans les calculer.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Nature::Plage { plage, .. } => plage.len(),
+            Nature::Calcul(calcul) => calcul.recette.octets,
+        }
+    }
+
+    /// N'y a-t-il aucun octet ?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Recette des octets, s'ils sont procéduraux.
+    pub fn recette(&self) -> Option<&Recette> {
+        match &self.0 {
+            Nature::Plage { .. } => None,
+            Nature::Calcul(calcul) => Some(&calcul.recette),
+        }
+    }
+
+    /// Octets `plage`, sans calculer les autres ; `None` si elle déborde.
+    ///
+    /// À préférer pour lire un grand tenseur par morceaux : rien n'en est retenu.
+    pub fn lire(&self, plage: Range<usize>) -> Option<Cow<'_, [u8]>> {
+        match &self.0 {
+            Nature::Calcul(calcul) if calcul.octets.get().is_none() => {
+                calcul.recette.plage(plage).map(Cow::Owned)
+            }
+            _ => self.get(plage).map(Cow::Borrowed),
+        }
+    }
 }
 
 impl Deref for Octets {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // La plage a été vérifiée par `Projection::vue` et la source est immuable.
-        &self.source[self.plage.clone()]
+        match &self.0 {
+            // La plage a été vérifiée par `Projection::vue` et la source est immuable.
+            Nature::Plage { source, plage } => &source[plage.clone()],
+            Nature::Calcul(calcul) => calcul.octets.get_or_init(|| calcul.recette.tout()),
+        }
     }
 }
 
