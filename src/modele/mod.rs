@@ -6,6 +6,7 @@ mod conseils;
 pub mod embarque;
 pub mod etat;
 mod source;
+pub mod synthetique;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,9 +15,11 @@ pub use architecture::Architecture;
 pub use conseils::Conseils;
 pub use etat::{CacheKv, Etat};
 pub use source::Source;
+use synthetique::Demande;
 
 use crate::erreur::{Erreur, Resultat};
-use crate::formats::gguf::Gguf;
+use crate::formats::Conteneur;
+use crate::formats::gguf::{Gguf, Metadonnees};
 use crate::formats::safetensors::Safetensors;
 use crate::poids::{Convention, Poids};
 use crate::segmenteur::Segmenteur;
@@ -56,11 +59,23 @@ impl Modele {
     /// Comme [`Self::charger`].
     pub fn depuis_gguf(gguf: Gguf, nom: &str) -> Resultat<Self> {
         let metadonnees = gguf.metadonnees().clone();
-        let poids = Poids::nouveau(Arc::new(gguf), Convention::Gguf);
-        let architecture = architectures::decrire_gguf(&poids, &metadonnees)?;
-        let segmenteur = Segmenteur::depuis_gguf(&metadonnees)?;
+        Self::assembler(Arc::new(gguf), &metadonnees, nom)
+    }
+
+    /// Modèle de poids procéduraux, non entraînés, pour mesurer.
+    ///
+    /// # Errors
+    /// Les lignes des matrices ne font pas des blocs entiers du type demandé.
+    pub fn procedural(demande: &Demande) -> Resultat<Self> {
+        Self::assembler(Arc::new(demande.poids()?), &demande.metadonnees(), &demande.nom_complet())
+    }
+
+    fn assembler(conteneur: Arc<dyn Conteneur>, metadonnees: &Metadonnees, nom: &str) -> Resultat<Self> {
+        let poids = Poids::nouveau(conteneur, Convention::Gguf);
+        let architecture = architectures::decrire_gguf(&poids, metadonnees)?;
+        let segmenteur = Segmenteur::depuis_gguf(metadonnees)?;
         let nom = metadonnees.texte("general.name")?.unwrap_or(nom).to_owned();
-        let conseils = Conseils::depuis_gguf(&metadonnees)?;
+        let conseils = Conseils::depuis_gguf(metadonnees)?;
         Ok(Self { nom, architecture, poids, segmenteur, conseils })
     }
 

@@ -16,6 +16,7 @@ mod pieces;
 mod predecoupage;
 mod speciaux;
 mod spm;
+pub mod synthetique;
 mod vocabulaire;
 
 use std::collections::BTreeSet;
