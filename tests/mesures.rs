@@ -150,6 +150,43 @@ fn le_banc_s_ecrit_en_texte_en_csv_et_en_markdown() {
     assert!(md.contains("| Épreuve | Médiane") && md.contains("\n| tg2 |"), "{md}");
 }
 
+const PETITE_FORME: &str = "couches=1,largeur=64,tetes=2,mlp=96,vocabulaire=300,lie";
+
+#[test]
+fn un_modele_procedural_se_mesure_et_s_exporte_a_l_identique() {
+    let atelier = Atelier::nouveau();
+    let rasfr = |arguments: &str| {
+        let mut commande = Command::new(assert_cmd::cargo::cargo_bin!("rasfr"));
+        let Output { status, stdout, stderr } =
+            commande.current_dir(atelier.0.path()).args(arguments.split(' ')).output().unwrap();
+        let texte = |octets| String::from_utf8(octets).unwrap();
+        (status.code(), texte(stdout), texte(stderr))
+    };
+    let synthese = format!("benchmark --shape {PETITE_FORME} --type q8_0");
+    let (code, memoire, erreur) = rasfr(&format!("{synthese} -p 4 -n 2 -r 1 -t 1 --json"));
+    assert_eq!((code, erreur.as_str()), (Some(0), ""));
+    let (code, dit, _) = rasfr(&format!("{synthese} --export p.gguf"));
+    assert!(code == Some(0) && dit.contains("poids procéduraux, non entraînés"), "{dit}");
+    let (_, fichier, _) = rasfr("benchmark -m p.gguf -p 4 -n 2 -r 1 -t 1 --json");
+    let lire = |texte: &str| serde_json::from_str::<Vec<Value>>(texte).unwrap();
+    for (a, b) in lire(&memoire).iter().zip(lire(&fichier)) {
+        for cle in ["test", "modele", "type", "parametres", "octets"] {
+            assert_eq!(a[cle], b[cle], "{cle}");
+        }
+        assert!(a["modele"].as_str().unwrap().contains("poids procéduraux, non entraînés"));
+    }
+    for (arguments, attendu) in [
+        ("benchmark --synthetic llama-3b", "llama-70b"),
+        ("benchmark --shape couches=1", "« largeur » manque"),
+        ("benchmark --synthetic llama-1b --type q9", "Q4_0"),
+        ("benchmark --synthetic llama-1b -m nul.gguf", "ne va pas avec"),
+        ("benchmark -m nul.gguf --export x.gguf", "--synthetic"),
+    ] {
+        let (code, _, erreur) = rasfr(arguments);
+        assert!(code == Some(2) && erreur.contains(attendu), "{arguments} : {erreur}");
+    }
+}
+
 #[test]
 fn un_lecteur_qui_ferme_le_tuyau_ne_fait_pas_echouer_la_mesure() {
     let atelier = Atelier::nouveau();

@@ -1,5 +1,7 @@
 //! `rasfr benchmark` : débit d'amorçage et de décodage.
 
+mod synthetique;
+
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::Instant;
@@ -7,6 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use self::synthetique::OptionsSynthetiques;
 use super::communs::{OptionsModele, entier_positif};
 use super::sortie::{Cellule, Colonne, Csv, Exporteur, Json, Markdown, Sortie, Tableau, Texte};
 use crate::erreur::Erreur;
@@ -16,6 +19,9 @@ use crate::mesure::statistiques::{Cumul, mediane};
 use crate::modele::Modele;
 use crate::moteur::Fiche;
 use crate::nombres::{ecrire_entier, ecrire_octets, ecrire_reel};
+
+/// Dit quand il n'y a rien à exporter.
+const SANS_FORME: &str = "--export écrit un modèle procédural : donnez sa forme par --synthetic ou --shape";
 
 /// Mesure le débit d'amorçage et de décodage
 #[derive(Debug, clap::Args)]
@@ -34,6 +40,8 @@ pub struct Arguments {
     repetitions: usize,
     #[command(flatten)]
     modele: OptionsModele,
+    #[command(flatten)]
+    synthetique: OptionsSynthetiques,
     /// Écrit un tableau JSON d'objets
     #[arg(long, group = "exportation")]
     json: bool,
@@ -58,8 +66,17 @@ pub fn executer(arguments: Arguments) -> Result<()> {
     if epreuves.is_empty() {
         return Err(Erreur::Usage("rien à mesurer : -p et -n valent 0".into()).into());
     }
+    let demande = arguments.synthetique.demande();
+    match (&demande, &arguments.synthetique.export) {
+        (Some(demande), Some(sortie)) => return synthetique::exporter(demande, sortie),
+        (None, Some(_)) => return Err(Erreur::Usage(SANS_FORME.into()).into()),
+        (_, None) => {}
+    }
     let depart = Instant::now();
-    let modele = arguments.modele.charger_modele()?;
+    let modele = match demande {
+        Some(demande) => Modele::procedural(&demande)?,
+        None => arguments.modele.charger_modele()?,
+    };
     let mut moteur = arguments.modele.fabriquer_moteur(&modele)?;
     let chargement = depart.elapsed().as_secs_f64();
     let debut = modele.segmenteur.debut().filter(|_| modele.segmenteur.ajoute_debut());
