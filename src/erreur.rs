@@ -43,6 +43,14 @@ pub enum Erreur {
         /// Liste de ce qui marche.
         acceptes: String,
     },
+    /// Une erreur qui ne dit pas d'où elle vient, et le fichier d'où elle vient.
+    #[error("« {fichier} » : {source}")]
+    DansFichier {
+        /// Fichier concerné (chemin ou nom parlant).
+        fichier: String,
+        /// Ce qui ne va pas.
+        source: Box<Self>,
+    },
     /// Le fichier suit une variante de son format que ce programme ne lit pas.
     #[error("« {fichier} » n'est pas lisible par ce programme : {detail}")]
     NonLu {
@@ -121,6 +129,16 @@ impl Erreur {
     /// Variante de format non lue.
     pub fn non_lu(fichier: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::NonLu { fichier: fichier.into(), detail: detail.into() }
+    }
+
+    /// Nomme le fichier d'où vient l'erreur, si elle ne le fait pas déjà.
+    pub fn situer(self, fichier: impl Into<String>) -> Self {
+        match self {
+            Self::NonPrisEnCharge { .. } | Self::Segmenteur(_) | Self::Gabarit(_) => {
+                Self::DansFichier { fichier: fichier.into(), source: Box::new(self) }
+            }
+            _ => self,
+        }
     }
 
     /// Modèle incohérent.

@@ -42,7 +42,10 @@ impl Origine {
     /// # Errors
     /// Rien de lisible à `chemin`, ou une architecture qui ne se convertit pas.
     pub fn ouvrir(chemin: &Path) -> Resultat<Self> {
-        if chemin.is_dir() { super::hub::ouvrir(chemin) } else { Self::depuis_gguf(&Gguf::ouvrir(chemin)?) }
+        if chemin.is_dir() {
+            return super::hub::ouvrir(chemin).map_err(|e| e.situer(chemin.display().to_string()));
+        }
+        Self::depuis_gguf(&Gguf::ouvrir(chemin)?)
     }
 
     /// Un GGUF déjà ouvert : tout est gardé, sauf le découpage en morceaux.

@@ -45,9 +45,12 @@ pub fn noms() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// Architecture inconnue, métadonnée manquante ou absurde, tenseur manquant ou de mauvaise forme.
 pub fn decrire_gguf(poids: &Poids, metadonnees: &Metadonnees) -> Resultat<Architecture> {
-    let nom = gguf::architecture(poids, metadonnees)?;
-    let famille = choisir(&nom, |f| f.gguf)?;
-    achever(famille, Dossier { poids, parametres: gguf::lire(poids, metadonnees, &nom)? })
+    let decrire = || {
+        let nom = gguf::architecture(poids, metadonnees)?;
+        let famille = choisir(&nom, |f| f.gguf)?;
+        achever(famille, Dossier { poids, parametres: gguf::lire(poids, metadonnees, &nom)? })
+    };
+    decrire().map_err(|e: Erreur| e.situer(poids.nom()))
 }
 
 /// Description d'un modèle du Hub d'après le texte de son `config.json`.
@@ -55,9 +58,12 @@ pub fn decrire_gguf(poids: &Poids, metadonnees: &Metadonnees) -> Resultat<Archit
 /// # Errors
 /// Comme [`decrire_gguf`].
 pub fn decrire_hub(poids: &Poids, configuration: &str) -> Resultat<Architecture> {
-    let configuration = hub::Configuration::lire(poids.nom(), configuration)?;
-    let famille = choisir(configuration.famille(), |f| f.hub)?;
-    achever(famille, Dossier { poids, parametres: configuration.parametres(poids.nom())? })
+    let decrire = || {
+        let configuration = hub::Configuration::lire(poids.nom(), configuration)?;
+        let famille = choisir(configuration.famille(), |f| f.hub)?;
+        achever(famille, Dossier { poids, parametres: configuration.parametres(poids.nom())? })
+    };
+    decrire().map_err(|e: Erreur| e.situer(poids.nom()))
 }
 
 fn achever(famille: &Famille, dossier: Dossier<'_>) -> Resultat<Architecture> {
