@@ -22,8 +22,9 @@ const REPRESENTANTS: [(u8, char); 6] = [
 ];
 /// Représentant de toute autre catégorie.
 const SANS_CATEGORIE: char = '\u{D0}';
-/// Tient lieu d'un demi-codet, qu'un texte Rust ne peut contenir ; aucune classe ne le nomme.
-const DEMI_CODET: char = '\u{FDD0}';
+/// Tient lieu d'un demi-codet, qu'un texte Rust ne peut contenir : son voisin, que les mêmes classes
+/// comprennent.
+const DEMI_CODET: char = '\u{E000}';
 
 /// Classes qui remplacent les catégories dans l'expression : le représentant, puis l'ASCII.
 const CLASSES: [(&str, &str); 10] = [
