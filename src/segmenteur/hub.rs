@@ -179,7 +179,7 @@ fn lire_pieces(segmenteur: &Tokenizer, brut: &Value) -> Result<Pieces, String> {
     let ecriture =
         if decodeur.contains("ByteLevel") { Ecriture::OctetsDeguises } else { Ecriture::TexteBrut };
     let ajoutes = segmenteur.get_added_tokens_decoder();
-    let mut pieces = Pieces::nouvelles();
+    let mut pieces = Pieces::nouvelles(ecriture);
     for (numero, texte) in (0u32..).zip(&textes) {
         let octets = texte.as_bytes();
         match ajoutes.get(&numero) {

@@ -17,6 +17,8 @@ mod predecoupage;
 mod speciaux;
 mod spm;
 pub mod synthetique;
+#[cfg(test)]
+mod tests;
 mod vocabulaire;
 
 use std::collections::BTreeSet;
@@ -60,7 +62,7 @@ impl Segmenteur {
     /// # Errors
     /// Vocabulaire absent, incohérent ou d'une famille inconnue.
     pub fn depuis_gguf(metadonnees: &Metadonnees) -> Resultat<Self> {
-        gguf::lire(metadonnees)
+        gguf::lire(metadonnees).map_err(|e| e.situer(metadonnees.fichier()))
     }
 
     /// Segmenteur d'un dossier du Hub (`tokenizer.json`, `tokenizer_config.json`,
@@ -116,18 +118,29 @@ impl Segmenteur {
     /// Un jeton est hors du vocabulaire.
     pub fn assembler(&self, jetons: &[u32], speciaux: bool) -> Resultat<Vec<u8>> {
         let mut texte = Vec::new();
-        let mut apres_special = true;
+        let mut ordinaire = Vec::new();
         for &jeton in jetons {
             let octets = self.octets(jeton, speciaux).ok_or_else(|| {
                 let taille = self.taille();
                 Erreur::Segmenteur(format!("le jeton {jeton} est hors du vocabulaire ({taille} pièces)"))
             })?;
-            let special = self.pieces.est_special(jeton);
-            let espace = self.espace_en_tete && apres_special && !special && octets.starts_with(b" ");
-            texte.extend_from_slice(&octets[usize::from(espace)..]);
-            apres_special = special;
+            if self.pieces.est_special(jeton) {
+                self.achever_le_texte(&mut ordinaire, &mut texte);
+                texte.extend_from_slice(octets);
+            } else {
+                ordinaire.extend_from_slice(octets);
+            }
         }
+        self.achever_le_texte(&mut ordinaire, &mut texte);
         Ok(texte)
+    }
+
+    /// Verse dans `texte` ce qui est écrit entre deux jetons spéciaux.
+    fn achever_le_texte(&self, ordinaire: &mut Vec<u8>, texte: &mut Vec<u8>) {
+        // Un « ▁ » peut s'être écrit octet par octet : seul le texte entier le montre.
+        let retabli = self.pieces.retablir(std::mem::take(ordinaire));
+        let espace = self.espace_en_tete && retabli.starts_with(b" ");
+        texte.extend_from_slice(&retabli[usize::from(espace)..]);
     }
 
     /// L'inverse de [`Self::decouper`] avec les mêmes options : les jetons de début et de fin que le

@@ -16,6 +16,7 @@ pub(super) enum Ecriture {
 
 /// Octets de tous les jetons, bout à bout.
 pub(super) struct Pieces {
+    ecriture: Ecriture,
     donnees: Vec<u8>,
     /// Fin de chaque pièce dans `donnees`.
     fins: Vec<usize>,
@@ -27,13 +28,13 @@ pub(super) struct Pieces {
 
 impl Pieces {
     /// Table vide.
-    pub(super) fn nouvelles() -> Self {
-        Self { donnees: Vec::new(), fins: Vec::new(), caches: Vec::new(), speciaux: Vec::new() }
+    pub(super) fn nouvelles(ecriture: Ecriture) -> Self {
+        Self { ecriture, donnees: Vec::new(), fins: Vec::new(), caches: Vec::new(), speciaux: Vec::new() }
     }
 
     /// Pièces d'un vocabulaire GGUF.
     pub(super) fn depuis_vocabulaire(v: &Vocabulaire, ecriture: Ecriture) -> Self {
-        let mut pieces = Self::nouvelles();
+        let mut pieces = Self::nouvelles(ecriture);
         for (texte, &nature) in v.textes.iter().zip(&v.natures) {
             let cache = nature.contient(Nature::CONTROLE.ou(Nature::INCONNUE));
             let special = cache || nature.contient(Nature::UTILISATEUR);
@@ -73,6 +74,11 @@ impl Pieces {
         }
         let debut = if i == 0 { 0 } else { self.fins[i - 1] };
         Some(&self.donnees[debut..fin])
+    }
+
+    /// Rétablit, dans un texte fait de pièces ordinaires, les espaces écrites octet par octet.
+    pub(super) fn retablir(&self, texte: Vec<u8>) -> Vec<u8> {
+        if self.ecriture == Ecriture::TexteBrut { retablir_espaces(&texte) } else { texte }
     }
 
     /// Ce jeton est-il cherché tel quel dans le texte ?

@@ -6,6 +6,8 @@ mod expression;
 mod manuel;
 mod motifs;
 mod tableau;
+#[cfg(test)]
+mod tests;
 
 pub(super) use tableau::{Regles, noms_connus, regles};
 
