@@ -132,6 +132,14 @@ fn le_banc_rend_un_objet_par_epreuve() {
         let poids = TAILLE_BPE * 8 + 2 * 64 + 2 * 32 + 3 * 128 + 3 * 8;
         assert_eq!((&objet["parametres"], &objet["octets"]), (&poids.into(), &(4 * poids).into()));
         assert_eq!((&objet["type"], &objet["fils"]), (&"F32".into(), &1.into()));
+        let bande = lire("bande_passante_go_par_seconde");
+        assert!(bande > 0.0 && lire("octets_par_jeton") > 0.0);
+        if objet["test"].as_str().unwrap().starts_with("tg") {
+            proche(&objet["go_par_seconde"], lire("mediane") * lire("octets_par_jeton") / 1e9);
+            proche(&objet["part_bande_passante"], 100.0 * lire("go_par_seconde") / bande);
+        } else {
+            assert!(objet["go_par_seconde"].is_null() && objet["part_bande_passante"].is_null());
+        }
     }
 }
 
@@ -139,7 +147,8 @@ fn le_banc_rend_un_objet_par_epreuve() {
 fn le_banc_s_ecrit_en_texte_en_csv_et_en_markdown() {
     let atelier = Atelier::nouveau();
     let texte = atelier.reussir("benchmark -p 4 -n 2 -r 2");
-    for attendu in ["Modèle", "Paramètres", "Chargement", "Pic de mémoire", "pp4", "tg2", "Médiane"] {
+    for attendu in ["Modèle", "Paramètres", "Chargement", "Pic de mémoire", "pp4", "tg2", "Médiane", "Go/s"]
+    {
         assert!(texte.contains(attendu), "« {attendu} » absent de :\n{texte}");
     }
     let csv = atelier.reussir("benchmark -p 4 -n 2 -r 2 --csv");

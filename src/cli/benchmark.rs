@@ -1,8 +1,8 @@
 //! `rasfr benchmark` : débit d'amorçage et de décodage.
 
 mod synthetique;
+mod tableau;
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::Instant;
 
@@ -10,15 +10,13 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::synthetique::OptionsSynthetiques;
+use self::tableau::Contexte;
 use super::communs::{OptionsModele, entier_positif};
-use super::sortie::{Cellule, Colonne, Csv, Exporteur, Json, Markdown, Sortie, Tableau, Texte};
+use super::sortie::{Csv, Exporteur, Json, Markdown, Sortie, Texte};
 use crate::erreur::Erreur;
 use crate::mesure::banc::{Epreuve, Genre};
-use crate::mesure::memoire;
-use crate::mesure::statistiques::{Cumul, mediane};
+use crate::mesure::bande_passante;
 use crate::modele::Modele;
-use crate::moteur::Fiche;
-use crate::nombres::{ecrire_entier, ecrire_octets, ecrire_reel};
 
 /// Dit quand il n'y a rien à exporter.
 const SANS_FORME: &str = "--export écrit un modèle procédural : donnez sa forme par --synthetic ou --shape";
@@ -77,10 +75,16 @@ pub fn executer(arguments: Arguments) -> Result<()> {
         Some(demande) => Modele::procedural(&demande)?,
         None => arguments.modele.charger_modele()?,
     };
+    let ouverture = depart.elapsed().as_secs_f64();
+    // Avant le moteur : le tampon est rendu, et le pic de mémoire reste celui du modèle.
+    let octets = modele.poids.conteneur().inventaire().iter().map(|f| f.octets).sum();
+    let bande = bande_passante::mesurer(octets, arguments.modele.nb_fils())?;
+    let depart = Instant::now();
     let mut moteur = arguments.modele.fabriquer_moteur(&modele)?;
-    let chargement = depart.elapsed().as_secs_f64();
+    let chargement = ouverture + depart.elapsed().as_secs_f64();
     let debut = modele.segmenteur.debut().filter(|_| modele.segmenteur.ajoute_debut());
-    let contexte = Contexte::nouveau(&arguments, &modele, moteur.fiche(), chargement)?;
+    let fils = arguments.modele.nb_fils();
+    let contexte = Contexte::nouveau(&modele, moteur.fiche(), fils, chargement, bande)?;
     let barre = dessiner_barre(epreuves.len() * (arguments.repetitions + 1))?;
     let mut lignes = Vec::with_capacity(epreuves.len());
     for epreuve in epreuves {
@@ -89,8 +93,7 @@ pub fn executer(arguments: Arguments) -> Result<()> {
         lignes.push(contexte.ligne(&epreuve, debits));
     }
     barre.finish_and_clear();
-    let tableau = Tableau { preambule: contexte.preambule(), colonnes: COLONNES.to_vec(), lignes };
-    Ok(arguments.exporteur().exporter(&tableau, &mut Sortie::standard())?)
+    Ok(arguments.exporteur().exporter(&contexte.tableau(lignes), &mut Sortie::standard())?)
 }
 
 impl Arguments {
@@ -115,94 +118,6 @@ impl Arguments {
         }
     }
 }
-
-/// Ce qui est commun à toutes les épreuves d'une exécution.
-struct Contexte {
-    modele: String,
-    types: String,
-    parametres: u64,
-    octets: u64,
-    fiche: Fiche,
-    fils: usize,
-    chargement: f64,
-}
-
-impl Contexte {
-    fn nouveau(arguments: &Arguments, modele: &Modele, fiche: Fiche, chargement: f64) -> Result<Self> {
-        let conteneur = modele.poids.conteneur();
-        let (mut parametres, mut octets, mut par_type) = (0, 0, BTreeMap::new());
-        for nom in conteneur.noms_tenseurs() {
-            let Some(vue) = conteneur.tenseur(nom)? else { continue };
-            parametres += vue.nb_poids() as u64;
-            octets += vue.octets.len() as u64;
-            *par_type.entry(vue.spec).or_insert(0) += vue.nb_poids();
-        }
-        // Le type qui porte le plus de poids nomme le modèle, comme dans llama-bench.
-        let types = par_type.into_iter().max_by_key(|t| t.1).map(|t| t.0.to_string()).unwrap_or_default();
-        let fils = arguments.modele.nb_fils();
-        Ok(Self { modele: modele.nom.clone(), types, parametres, octets, fiche, fils, chargement })
-    }
-
-    fn preambule(&self) -> Vec<(&'static str, String)> {
-        let memoire = memoire::pic_resident().map_or("indisponible".into(), ecrire_octets);
-        vec![
-            ("Modèle", format!("{} ({})", self.modele, self.types)),
-            ("Paramètres", ecrire_entier(self.parametres)),
-            ("Taille", ecrire_octets(self.octets)),
-            ("Moteur", format!("{} ({})", self.fiche.moteur, self.fiche.appareil)),
-            ("Chargement", format!("{} s", ecrire_reel(self.chargement, 3))),
-            ("Pic de mémoire", memoire),
-        ]
-    }
-
-    fn ligne(&self, epreuve: &Epreuve, debits: Vec<f64>) -> Vec<Cellule> {
-        let cumul: Cumul = debits.iter().copied().collect();
-        let min = debits.iter().copied().fold(f64::INFINITY, f64::min);
-        let max = debits.iter().copied().fold(0.0, f64::max);
-        vec![
-            Cellule::Texte(epreuve.to_string()),
-            Cellule::Reel(mediane(&debits), 2),
-            Cellule::Reel(cumul.moyenne(), 2),
-            Cellule::Reel(cumul.ecart_type(), 2),
-            Cellule::Reel(min, 2),
-            Cellule::Reel(max, 2),
-            Cellule::Reels(debits),
-            Cellule::Entier(epreuve.jetons as u64),
-            Cellule::Entier(epreuve.profondeur as u64),
-            Cellule::Texte(self.modele.clone()),
-            Cellule::Texte(self.types.clone()),
-            Cellule::Entier(self.parametres),
-            Cellule::Entier(self.octets),
-            Cellule::Texte(self.fiche.moteur.into()),
-            Cellule::Texte(self.fiche.appareil.clone()),
-            Cellule::Entier(self.fils as u64),
-            Cellule::Reel(self.chargement, 3),
-            memoire::pic_resident().map_or(Cellule::Indisponible, Cellule::Entier),
-        ]
-    }
-}
-
-/// Débits en jetons par seconde ; les colonnes sans titre ne vont qu'en JSON et en CSV.
-const COLONNES: [Colonne; 18] = [
-    Colonne { titre: "Épreuve", cle: "test" },
-    Colonne { titre: "Médiane (jetons/s)", cle: "mediane" },
-    Colonne { titre: "Moyenne", cle: "moyenne" },
-    Colonne { titre: "Écart type", cle: "ecart_type" },
-    Colonne { titre: "Min", cle: "min" },
-    Colonne { titre: "Max", cle: "max" },
-    Colonne { titre: "", cle: "echantillons" },
-    Colonne { titre: "", cle: "jetons" },
-    Colonne { titre: "", cle: "profondeur" },
-    Colonne { titre: "", cle: "modele" },
-    Colonne { titre: "", cle: "type" },
-    Colonne { titre: "", cle: "parametres" },
-    Colonne { titre: "", cle: "octets" },
-    Colonne { titre: "", cle: "moteur" },
-    Colonne { titre: "", cle: "appareil" },
-    Colonne { titre: "", cle: "fils" },
-    Colonne { titre: "", cle: "chargement_secondes" },
-    Colonne { titre: "", cle: "memoire_pic_octets" },
-];
 
 /// Barre d'avancement sur la sortie d'erreur, si c'est un terminal.
 fn dessiner_barre(pas: usize) -> Result<ProgressBar> {

@@ -29,6 +29,8 @@ pub enum Cellule {
     Reels(Vec<f64>),
     /// Grandeur que cette machine ne donne pas.
     Indisponible,
+    /// Grandeur qui n'a pas de sens sur cette ligne.
+    SansObjet,
 }
 
 impl Cellule {
@@ -39,6 +41,7 @@ impl Cellule {
             Self::Reel(valeur, decimales) => ecrire_reel(*valeur, *decimales),
             Self::Reels(valeurs) => valeurs.iter().map(|v| ecrire_reel(*v, 2)).collect::<Vec<_>>().join(" "),
             Self::Indisponible => "indisponible".into(),
+            Self::SansObjet => "—".into(),
         }
     }
 
@@ -48,7 +51,7 @@ impl Cellule {
             Self::Entier(valeur) => valeur.to_string(),
             Self::Reel(valeur, _) => valeur.to_string(),
             Self::Reels(valeurs) => valeurs.iter().map(f64::to_string).collect::<Vec<_>>().join(" "),
-            Self::Indisponible => String::new(),
+            Self::Indisponible | Self::SansObjet => String::new(),
         }
     }
 
@@ -58,7 +61,7 @@ impl Cellule {
             Self::Entier(valeur) => json!(valeur),
             Self::Reel(valeur, _) => json!(valeur),
             Self::Reels(valeurs) => json!(valeurs),
-            Self::Indisponible => Value::Null,
+            Self::Indisponible | Self::SansObjet => Value::Null,
         }
     }
 }
