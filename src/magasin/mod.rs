@@ -137,7 +137,7 @@ impl<T: Send + Sync + 'static> MagasinCouches<T> {
                 Reservation::Faite(evincees) => {
                     drop(interieur);
                     drop(evincees);
-                    return self.partage.fabriquer(i, false);
+                    return self.partage.ouvrir(i, false).materialiser().cloned();
                 }
                 Reservation::PlusTard => interieur = self.partage.patienter(interieur),
             }
@@ -161,12 +161,9 @@ impl<T> Partage<T> {
         self.nouvelle.wait(interieur).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Matérialise la couche réservée `i`, la range, et la rend.
-    fn fabriquer(&self, i: usize, prechargee: bool) -> Resultat<Arc<T>> {
-        let mut ouvrage = Ouvrage { partage: self, i, fait: None, prechargee };
-        let couche = Arc::new((self.materialiser)(i)?);
-        ouvrage.fait = Some(Arc::clone(&couche));
-        Ok(couche)
+    /// Commence la matérialisation de la couche réservée `i`.
+    fn ouvrir(&self, i: usize, prechargee: bool) -> Ouvrage<'_, T> {
+        Ouvrage { partage: self, i, fait: None, prechargee }
     }
 }
 
@@ -176,6 +173,13 @@ struct Ouvrage<'a, T> {
     i: usize,
     fait: Option<Arc<T>>,
     prechargee: bool,
+}
+
+impl<T> Ouvrage<'_, T> {
+    fn materialiser(&mut self) -> Resultat<&Arc<T>> {
+        let couche = (self.partage.materialiser)(self.i)?;
+        Ok(self.fait.insert(Arc::new(couche)))
+    }
 }
 
 impl<T> Drop for Ouvrage<'_, T> {

@@ -30,7 +30,7 @@ fn precharger<T>(partage: &Partage<T>) {
                 drop(interieur);
                 drop(evincees);
                 // L'échec se dira à l'emprunt, qui tentera de nouveau.
-                let _ = partage.fabriquer(i, true);
+                let _ = partage.ouvrir(i, true).materialiser();
                 interieur = partage.verrouiller();
             }
             Ok(Reservation::PlusTard) => {
