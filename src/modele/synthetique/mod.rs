@@ -13,8 +13,8 @@ use crate::segmenteur::synthetique;
 
 /// Réglages des modèles Llama 3, dont ces formes sont tirées.
 const CONTEXTE: u64 = 131_072;
-const EPSILON: f64 = 1e-5;
-const BASE_ROPE: f64 = 500_000.0;
+const EPSILON: f32 = 1e-5;
+const BASE_ROPE: f32 = 500_000.0;
 
 /// Un modèle procédural à faire.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +61,8 @@ impl Demande {
             ("general.architecture", Valeur::Texte("llama".into())),
             ("general.name", Valeur::Texte(self.nom_complet())),
             ("llama.context_length", Valeur::Entier(CONTEXTE)),
-            ("llama.attention.layer_norm_rms_epsilon", Valeur::Reel(EPSILON)),
-            ("llama.rope.freq_base", Valeur::Reel(BASE_ROPE)),
+            ("llama.attention.layer_norm_rms_epsilon", Valeur::Reel(EPSILON.into())),
+            ("llama.rope.freq_base", Valeur::Reel(BASE_ROPE.into())),
         ];
         cles.extend(entiers.map(|(cle, n)| (cle, Valeur::Entier(n as u64))));
         cles.extend(ecriture::decrire_types(self.spec));

@@ -61,6 +61,16 @@ fn l_export_a_les_memes_octets_que_les_vues_et_le_meme_resultat_que_le_modele_en
 }
 
 #[test]
+fn les_reels_des_metadonnees_tiennent_en_f32_seul_type_que_llama_cpp_accepte() {
+    let reels: Vec<f64> = demande(SpecPoids::Q4_0, "")
+        .metadonnees()
+        .iter()
+        .filter_map(|(_, valeur)| if let Valeur::Reel(x) = valeur { Some(*x) } else { None })
+        .collect();
+    assert!(!reels.is_empty() && reels.iter().all(|&x| f64::from(x as f32) == x), "{reels:?}");
+}
+
+#[test]
 fn les_formes_nommees_ont_la_taille_des_modeles_dont_elles_portent_le_nom() {
     // Poids de Llama 3.2 1B et de Llama 3.1 8B et 70B.
     for ((nom, forme), attendu) in FORMES.into_iter().zip([1_235_814_400, 8_030_261_248, 70_553_706_496]) {
