@@ -128,7 +128,8 @@ impl<T> Interieur<T> {
         Ok(Reservation::Faite(evincees.into_iter().map(|(_, place)| place).collect()))
     }
 
-    /// D'abord les couches rendues, puis les préchargées, puis les prêtées.
+    /// D'abord les couches rendues, puis les préchargées, puis les prêtées. Un prêt peut être rendu
+    /// entre deux regards : chaque tour reprend aussi les rangs d'avant.
     fn victime(&self, exigee: bool) -> Option<usize> {
         let rang = |place: &Place<T>| match place {
             Place::Presente { couche, .. } if Arc::strong_count(couche) > 1 => Some(2),
@@ -137,7 +138,7 @@ impl<T> Interieur<T> {
         };
         (0..if exigee { 3 } else { 1 }).find_map(|voulu| {
             let places = self.places.iter().enumerate();
-            let mut candidates = places.filter(|(_, p)| rang(p) == Some(voulu)).map(|(j, _)| j);
+            let mut candidates = places.filter(|(_, p)| rang(p).is_some_and(|r| r <= voulu)).map(|(j, _)| j);
             self.strategie.victime(&mut candidates)
         })
     }
