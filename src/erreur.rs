@@ -34,7 +34,7 @@ pub enum Erreur {
         detail: String,
     },
     /// Le fichier est sain mais demande ce que ce programme ne sait pas faire.
-    #[error("{objet} « {nom} » non pris en charge ; pris en charge : {acceptes}")]
+    #[error("{objet} « {nom} » : cela n'est pas pris en charge ; le sont : {acceptes}")]
     NonPrisEnCharge {
         /// Nature de la chose (« architecture », « type de tenseur »…).
         objet: &'static str,
@@ -59,6 +59,9 @@ pub enum Erreur {
         /// Ce qu'il demande, et ce qui est lu.
         detail: String,
     },
+    /// Ce que désigne l'utilisateur n'est pas un modèle.
+    #[error("{0}")]
+    PasUnModele(String),
     /// Le modèle est incomplet ou ses tenseurs n'ont pas la forme attendue.
     #[error("modèle « {fichier} » incohérent : {detail}")]
     Modele {

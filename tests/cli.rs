@@ -66,6 +66,19 @@ fn un_fichier_absent_ou_vide_rend_1_et_nomme_le_fichier() {
 }
 
 #[test]
+fn ce_qui_n_est_pas_un_modele_rend_1_et_dit_ce_qui_est_attendu() {
+    let dossier = tempfile::tempdir().unwrap();
+    let etranger = dossier.path().join("notes.txt");
+    std::fs::write(&etranger, "bonjour").unwrap();
+    for (chemin, attendu) in [(dossier.path(), "config.json"), (&etranger, ".gguf")] {
+        let chemin = chemin.to_str().unwrap();
+        let (code, sortie, erreur) = lancer(&["inspect", chemin]);
+        assert_eq!((code, sortie.as_str()), (Some(1), ""), "{erreur}");
+        assert!(erreur.contains(chemin) && erreur.contains(attendu), "{erreur}");
+    }
+}
+
+#[test]
 fn une_sortie_fermee_par_son_lecteur_n_est_pas_un_echec() {
     let (lecteur, ecrivain) = std::io::pipe().unwrap();
     drop(lecteur);

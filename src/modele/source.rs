@@ -33,11 +33,11 @@ impl Source {
         }
         match extension(chemin).as_deref() {
             Some("gguf") => Ok(Self::Gguf(chemin.to_owned())),
-            Some("safetensors") => Err(Erreur::Usage(format!(
+            Some("safetensors") => Err(Erreur::PasUnModele(format!(
                 "« {} » ne contient que des poids : donnez le dossier, avec config.json et tokenizer.json",
                 chemin.display()
             ))),
-            _ => Err(Erreur::Usage(format!(
+            _ => Err(Erreur::PasUnModele(format!(
                 "« {} » n'est pas un modèle : attendu un fichier .gguf, un dossier ou hf:organisation/dépôt",
                 chemin.display()
             ))),
@@ -90,7 +90,7 @@ fn verifier_dossier(dossier: &Path) -> Resultat<()> {
         Some(gguf) => format!(" ; il contient un GGUF : essayez -m « {} »", gguf.display()),
         None => String::new(),
     };
-    Err(Erreur::Usage(format!(
+    Err(Erreur::PasUnModele(format!(
         "aucun modèle dans « {} » : il y manque {} (cherchés : config.json, tokenizer.json, *.safetensors){conseil}",
         dossier.display(),
         manquants.join(" et "),

@@ -66,10 +66,7 @@ impl<'a> Lecteur<'a> {
         let annonce = self.u64()?;
         match usize::try_from(annonce) {
             Ok(n) if n.checked_mul(taille).is_some_and(|total| total <= self.reste()) => Ok(n),
-            _ => Err(format!(
-                "{annonce} {quoi} annoncés, mais il ne reste que {} octets dans le fichier",
-                self.reste()
-            )),
+            _ => Err(format!("il annonce {annonce} {quoi}, mais il n'y reste que {} octets", self.reste())),
         }
     }
 
