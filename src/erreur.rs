@@ -102,6 +102,9 @@ pub enum Erreur {
         /// Ce que l'utilisateur peut faire.
         conseil: String,
     },
+    /// La carte graphique, son pilote ou le compilateur de ses noyaux refuse.
+    #[error("calcul sur la carte graphique impossible : {0}")]
+    Gpu(String),
     /// L'utilisateur a interrompu le travail.
     #[error("interrompu : rien n'a été écrit")]
     Interrompu,

@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod conversion;
+pub mod cuda;
 pub mod erreur;
 pub mod formats;
 pub mod generation;

@@ -1,0 +1,106 @@
+//! Le module compilé et chargé : un noyau par opération, ou un par rangement de poids.
+
+use std::sync::Arc;
+
+use cudarc::driver::sys::CUfunction_attribute_enum as Attribut;
+use cudarc::driver::{CudaFunction, CudaModule};
+use cudarc::nvrtc::Ptx;
+
+use super::rangement::Format;
+use super::{Carte, compilation};
+use crate::erreur::{Erreur, Resultat};
+
+/// Mémoire partagée à partir de laquelle les anneaux de copie ont toute leur profondeur.
+const GRANDE_MEMOIRE: usize = 160 << 10;
+/// Mémoire partagée laissée aux tableaux de taille fixe des noyaux.
+const PARTAGEE_FIXE: usize = 1 << 10;
+
+/// Ce que les noyaux savent à la compilation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Specialite {
+    /// Valeurs par tête.
+    pub dim_tete: usize,
+    /// Têtes de requêtes.
+    pub nb_tetes: usize,
+    /// Têtes de clés et de valeurs.
+    pub nb_tetes_kv: usize,
+}
+
+impl Specialite {
+    /// Têtes de requêtes par tête de clés.
+    pub fn tetes_par_groupe(&self) -> usize {
+        self.nb_tetes / self.nb_tetes_kv.max(1)
+    }
+
+    fn verifier(&self) -> Resultat<()> {
+        if self.dim_tete.is_multiple_of(8) && (8..=256).contains(&self.dim_tete) {
+            return Ok(());
+        }
+        Err(Erreur::NonPrisEnCharge {
+            objet: "taille de tête sur la carte graphique",
+            nom: self.dim_tete.to_string(),
+            acceptes: "multiples de 8 jusqu'à 256".to_owned(),
+        })
+    }
+}
+
+/// Noyaux prêts à lancer.
+pub struct Noyaux {
+    pub(super) specialite: Specialite,
+    pub(super) grande_memoire: bool,
+    pub(super) produit_vecteur: [CudaFunction; Format::NOMBRE],
+    pub(super) plonger: [CudaFunction; Format::NOMBRE],
+    pub(super) deballer: [CudaFunction; Format::NOMBRE],
+    pub(super) attention_jeton: CudaFunction,
+    pub(super) norme_lot: CudaFunction,
+    pub(super) tetes_lot: CudaFunction,
+    pub(super) produit_lot: CudaFunction,
+    pub(super) attention_lot: CudaFunction,
+}
+
+impl Noyaux {
+    /// Compile (ou relit du cache) et charge les noyaux.
+    ///
+    /// # Errors
+    /// Taille de tête non prise en charge, NVRTC absent, module refusé.
+    pub fn charger(carte: &Carte, specialite: Specialite) -> Resultat<Self> {
+        specialite.verifier()?;
+        let grande_memoire = carte.memoire_partagee() >= GRANDE_MEMOIRE;
+        let constantes = [
+            ("DIM_TETE", specialite.dim_tete),
+            ("TETES_PAR_GROUPE", specialite.tetes_par_groupe()),
+            ("GRANDE_MEMOIRE", usize::from(grande_memoire)),
+        ];
+        let code = compilation::obtenir(carte, &constantes)?;
+        let module = carte.contexte.load_module(Ptx::from_binary(code))?;
+        let fonction = |nom: &str| charger_fonction(carte, &module, nom);
+        let par_format = |prefixe: &str| -> Resultat<[CudaFunction; Format::NOMBRE]> {
+            let noyaux = Format::TOUS.iter().map(|f| fonction(&format!("{prefixe}_{}", f.nom())));
+            let noyaux: Vec<CudaFunction> = noyaux.collect::<Resultat<_>>()?;
+            noyaux.try_into().map_err(|_| Erreur::Gpu("noyaux incomplets".to_owned()))
+        };
+        Ok(Self {
+            specialite,
+            grande_memoire,
+            produit_vecteur: par_format("produit_vecteur")?,
+            plonger: par_format("plonger")?,
+            deballer: par_format("deballer")?,
+            attention_jeton: fonction("attention_jeton")?,
+            norme_lot: fonction("norme_lot")?,
+            tetes_lot: fonction("tetes_lot")?,
+            produit_lot: fonction("produit_lot")?,
+            attention_lot: fonction("attention_lot")?,
+        })
+    }
+}
+
+/// Charge un noyau et lui permet toute la mémoire partagée.
+fn charger_fonction(carte: &Carte, module: &Arc<CudaModule>, nom: &str) -> Resultat<CudaFunction> {
+    let fonction = module.load_function(nom)?;
+    let fixe = usize::try_from(fonction.shared_size_bytes()?).unwrap_or(0).max(PARTAGEE_FIXE);
+    let permise = carte.memoire_partagee().saturating_sub(fixe);
+    let permise = i32::try_from(permise).unwrap_or(i32::MAX);
+    fonction.set_attribute(Attribut::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, permise)?;
+    fonction.set_attribute(Attribut::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, 100)?;
+    Ok(fonction)
+}
