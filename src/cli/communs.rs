@@ -1,9 +1,11 @@
 //! Options et gestes partagés par les commandes qui font tourner un modèle.
 
 use std::num::NonZeroUsize;
+use std::str::FromStr;
 
 use anyhow::Result;
 
+use crate::cuda;
 use crate::modele::{Modele, Source};
 use crate::moteur::{self, Moteur, Reglages};
 
@@ -17,9 +19,40 @@ pub struct OptionsModele {
     /// Fils de calcul ; sans cette option, tous les cœurs
     #[arg(short = 't', long = "threads", value_name = "N", value_parser = entier_positif)]
     pub fils: Option<usize>,
-    /// Moteur de calcul
-    #[arg(long = "engine", value_name = "MOTEUR", default_value = moteur::MOTEURS[0], hide = true)]
-    pub moteur: String,
+    /// Appareil de calcul : auto (la carte graphique s'il y en a une), cpu, cuda ou cuda:N
+    #[arg(long = "device", value_name = "APPAREIL", default_value = "auto")]
+    pub appareil: Appareil,
+    /// Moteur de calcul, quel que soit l'appareil
+    #[arg(long = "engine", value_name = "MOTEUR", hide = true)]
+    pub moteur: Option<String>,
+}
+
+/// Appareil demandé par `--device`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appareil {
+    /// La première carte graphique s'il y en a une, sinon le processeur.
+    Auto,
+    /// Le processeur.
+    Cpu,
+    /// La carte graphique de ce rang.
+    Cuda(usize),
+}
+
+impl FromStr for Appareil {
+    type Err = String;
+
+    fn from_str(texte: &str) -> Result<Self, String> {
+        match texte {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => texte
+                .strip_prefix("cuda:")
+                .and_then(|rang| rang.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| "auto, cpu, cuda ou cuda:N est attendu".to_owned()),
+        }
+    }
 }
 
 impl OptionsModele {
@@ -40,15 +73,42 @@ impl OptionsModele {
         Ok(modele)
     }
 
-    /// Fabrique le moteur demandé pour `modele`.
+    /// Fabrique le moteur demandé pour `modele`. Sans choix explicite, une carte graphique absente ou
+    /// qui refuse laisse la place au processeur, en le disant.
     ///
     /// # Errors
-    /// Moteur inconnu, poids manquants, mémoire insuffisante.
+    /// Moteur inconnu, appareil demandé absent, poids manquants, mémoire insuffisante.
     pub fn fabriquer_moteur(&self, modele: &Modele) -> Result<Box<dyn Moteur>> {
-        let moteur = moteur::fabriquer(&self.moteur, modele, &Reglages { fils: Some(self.nb_fils()) })?;
+        let fabriquer = |nom: &str, carte| {
+            moteur::fabriquer(nom, modele, &Reglages { fils: Some(self.nb_fils()), carte })
+        };
+        let moteur = match (&self.moteur, self.appareil) {
+            (Some(nom), Appareil::Cuda(carte)) => fabriquer(nom, carte)?,
+            (Some(nom), _) => fabriquer(nom, 0)?,
+            (None, Appareil::Cuda(carte)) => fabriquer("cuda", carte)?,
+            (None, Appareil::Cpu) => fabriquer(moteur::MOTEURS[0], 0)?,
+            (None, Appareil::Auto) => match Self::essayer_la_carte(|| fabriquer("cuda", 0)) {
+                Some(moteur) => moteur,
+                None => fabriquer(moteur::MOTEURS[0], 0)?,
+            },
+        };
         let fiche = moteur.fiche();
         tracing::info!(moteur = fiche.moteur, appareil = %fiche.appareil, "moteur prêt");
         Ok(moteur)
+    }
+
+    /// Une machine sans carte est ordinaire ; une carte qui refuse mérite un avertissement.
+    fn essayer_la_carte<T>(fabriquer: impl FnOnce() -> crate::erreur::Resultat<T>) -> Option<T> {
+        match cuda::nombre_de_cartes() {
+            Ok(1..) => fabriquer()
+                .inspect_err(|e| tracing::warn!("{e} ; le calcul se fera sur le processeur (--device cpu)"))
+                .ok(),
+            Ok(0) => None,
+            Err(e) => {
+                tracing::info!("{e} ; le calcul se fera sur le processeur");
+                None
+            }
+        }
     }
 }
 
@@ -66,6 +126,16 @@ pub fn entier_positif(texte: &str) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn l_appareil_se_nomme_avec_ou_sans_rang() {
+        assert_eq!("auto".parse(), Ok(Appareil::Auto));
+        assert_eq!("cuda".parse(), Ok(Appareil::Cuda(0)));
+        assert_eq!("cuda:3".parse(), Ok(Appareil::Cuda(3)));
+        for refuse in ["", "gpu", "cuda:", "cuda:-1", "cuda:x"] {
+            assert!(refuse.parse::<Appareil>().unwrap_err().contains("cuda:N"));
+        }
+    }
 
     #[test]
     fn entier_positif_refuse_zero_les_signes_et_les_mots() {

@@ -1,6 +1,7 @@
 //! Les moteurs exécutent une [`Architecture`] : même contrat pour l'oracle, le CPU et CUDA.
 
 pub mod besoin;
+pub mod cuda;
 pub mod memoire;
 pub mod reference;
 
@@ -92,10 +93,12 @@ pub trait Moteur: Send {
 pub struct Reglages {
     /// Fils de calcul ; `None` : tous les cœurs.
     pub fils: Option<usize>,
+    /// Rang de la carte graphique.
+    pub carte: usize,
 }
 
 /// Noms des moteurs disponibles.
-pub const MOTEURS: &[&str] = &["reference"];
+pub const MOTEURS: &[&str] = &["reference", "cuda"];
 
 /// Fabrique le moteur `nom` pour `modele`.
 ///
@@ -104,6 +107,7 @@ pub const MOTEURS: &[&str] = &["reference"];
 pub fn fabriquer(nom: &str, modele: &Modele, reglages: &Reglages) -> Resultat<Box<dyn Moteur>> {
     match nom {
         "reference" => Ok(Box::new(reference::Reference::nouveau(modele, reglages)?)),
+        "cuda" => Ok(Box::new(cuda::Cuda::nouveau(&modele.architecture, &modele.poids, reglages.carte)?)),
         _ => Err(Erreur::NonPrisEnCharge { objet: "moteur", nom: nom.into(), acceptes: MOTEURS.join(", ") }),
     }
 }

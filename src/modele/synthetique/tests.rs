@@ -11,7 +11,8 @@ fn demande(spec: SpecPoids, lie: &str) -> Demande {
 }
 
 fn logits(modele: &Modele, fils: usize) -> Vec<f32> {
-    let mut moteur = Reference::nouveau(modele, &Reglages { fils: Some(fils) }).unwrap();
+    let mut moteur =
+        Reference::nouveau(modele, &Reglages { fils: Some(fils), ..Reglages::default() }).unwrap();
     let mut etat = moteur.nouvel_etat(8, 1).unwrap();
     moteur.propager(&Lot::suite(&[0, 100, 299]), &mut etat).unwrap().valeurs
 }
