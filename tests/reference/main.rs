@@ -140,7 +140,7 @@ fn le_nombre_de_fils_ne_change_aucun_bit() {
     let lu = essai.par_gguf();
     let suite = jetons(80, essai.vocabulaire);
     let calculer = |fils: usize| {
-        let reglages = Reglages { fils: Some(fils) };
+        let reglages = Reglages { fils: Some(fils), ..Reglages::default() };
         let mut m = Reference::avec_budget(&lu.0, &lu.1, &reglages, usize::MAX).unwrap();
         let mut etat = m.nouvel_etat(81, 1).unwrap();
         let amorcage = m.propager(&lot(&suite, 0), &mut etat).unwrap();

@@ -37,6 +37,8 @@ pub(crate) struct Essai {
     pub(crate) biais: bool,
     pub(crate) norme_qk: bool,
     pub(crate) lies: bool,
+    /// Type des matrices dans le GGUF.
+    pub(crate) spec: SpecPoids,
     /// Poids par nom canonique, dans l'ordre des dimensions du Hub.
     pub(crate) poids: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
@@ -70,6 +72,7 @@ impl Essai {
             biais: famille == "qwen2",
             norme_qk: gemma || famille == "qwen3",
             lies: famille != "llama",
+            spec: SpecPoids::F32,
             poids: BTreeMap::new(),
         };
         essai.tirer()
@@ -85,7 +88,8 @@ impl Essai {
         self.famille == "gemma3"
     }
 
-    fn tirer(mut self) -> Self {
+    /// Tire les poids, toujours les mêmes pour les mêmes dimensions.
+    pub(crate) fn tirer(mut self) -> Self {
         let (d, q, kv, m) = (self.d, self.tetes * self.dim, self.tetes_kv * self.dim, self.mlp);
         let mut formes = vec![("token_embd.weight".into(), vec![self.vocabulaire, d])];
         formes.push(("output_norm.weight".to_owned(), vec![d]));
@@ -201,14 +205,16 @@ impl Essai {
             .iter()
             .map(|(nom, (forme, _))| TenseurPrevu {
                 nom: nom.clone(),
-                spec: SpecPoids::F32,
+                spec: if forme.len() == 2 { self.spec } else { SpecPoids::F32 },
                 forme: forme.clone(),
             })
             .collect();
         let metadonnees = metadonnees.iter().map(|(c, v)| (c.as_str(), v));
         let mut ecrivain = EcrivainGguf::creer(chemin, metadonnees, &prevus).unwrap();
-        for (_, valeurs) in poids.values() {
-            ecrivain.ecrire(&octets(valeurs)).unwrap();
+        for ((_, valeurs), prevu) in poids.values().zip(&prevus) {
+            let mut octets = Vec::new();
+            prevu.spec.quantifier(valeurs, &mut octets).unwrap();
+            ecrivain.ecrire(&octets).unwrap();
         }
         ecrivain.achever().unwrap();
     }
