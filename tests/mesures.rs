@@ -189,7 +189,9 @@ fn un_modele_procedural_se_mesure_et_s_exporte_a_l_identique() {
         ("benchmark --shape couches=1", "« largeur » manque"),
         ("benchmark --synthetic llama-1b --type q9", "Q4_0"),
         ("benchmark --synthetic llama-1b -m nul.gguf", "ne va pas avec"),
+        ("benchmark --synthetic llama-1b --shape couches=1", "--shape"),
         ("benchmark -m nul.gguf --export x.gguf", "--synthetic"),
+        ("benchmark -m nul.gguf --type q8_0", "--synthetic"),
     ] {
         let (code, _, erreur) = rasfr(arguments);
         assert!(code == Some(2) && erreur.contains(attendu), "{arguments} : {erreur}");

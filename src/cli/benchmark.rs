@@ -18,9 +18,6 @@ use crate::mesure::banc::{Epreuve, Genre};
 use crate::mesure::bande_passante;
 use crate::modele::Modele;
 
-/// Dit quand il n'y a rien à exporter.
-const SANS_FORME: &str = "--export écrit un modèle procédural : donnez sa forme par --synthetic ou --shape";
-
 /// Mesure le débit d'amorçage et de décodage
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -65,10 +62,8 @@ pub fn executer(arguments: Arguments) -> Result<()> {
         return Err(Erreur::Usage("rien à mesurer : -p et -n valent 0".into()).into());
     }
     let demande = arguments.synthetique.demande();
-    match (&demande, &arguments.synthetique.export) {
-        (Some(demande), Some(sortie)) => return synthetique::exporter(demande, sortie),
-        (None, Some(_)) => return Err(Erreur::Usage(SANS_FORME.into()).into()),
-        (_, None) => {}
+    if let Some((demande, sortie)) = demande.as_ref().zip(arguments.synthetique.export.as_ref()) {
+        return synthetique::exporter(demande, sortie);
     }
     let depart = Instant::now();
     let modele = match demande {

@@ -17,21 +17,21 @@ use crate::quant::SpecPoids;
 #[derive(Debug, clap::Args)]
 pub(super) struct OptionsSynthetiques {
     /// Mesure un modèle de cette forme, aux poids procéduraux, non entraînés
-    #[arg(long = "synthetic", value_name = "FORME", value_parser = FORMES.map(|f| f.0), conflicts_with_all = ["modele", "forme"])]
+    #[arg(long = "synthetic", value_name = "FORME", value_parser = FORMES.map(|f| f.0), group = "synthese", conflicts_with = "modele")]
     nom: Option<String>,
     /// Comme --synthetic, d'une forme donnée par ses nombres :
     /// couches=16,largeur=2048,tetes=32,tetes_kv=8,mlp=8192,vocabulaire=128256,lie (facultatifs :
     /// tetes_kv, dim_tete, lie)
-    #[arg(long = "shape", value_name = "CLÉ=N,…", conflicts_with = "modele")]
+    #[arg(long = "shape", value_name = "CLÉ=N,…", group = "synthese", conflicts_with = "modele")]
     forme: Option<Forme>,
     /// Type des matrices du modèle procédural
-    #[arg(long = "type", value_name = "TYPE", value_parser = type_de_poids, default_value = "q4_0")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = type_de_poids, default_value = "q4_0", requires = "synthese")]
     spec: SpecPoids,
     /// Graine des poids procéduraux
-    #[arg(long = "seed", value_name = "N", default_value_t = 0)]
+    #[arg(long = "seed", value_name = "N", default_value_t = 0, requires = "synthese")]
     graine: u64,
     /// Écrit le modèle procédural dans ce fichier .gguf, sans rien mesurer
-    #[arg(long = "export", value_name = "FICHIER")]
+    #[arg(long = "export", value_name = "FICHIER", requires = "synthese")]
     pub(super) export: Option<PathBuf>,
 }
 
