@@ -14,6 +14,7 @@ use crate::moteur::{self, Moteur, Reglages};
 pub struct OptionsModele {
     /// Modèle : fichier .gguf, dossier du Hub ou hf:organisation/dépôt[:fichier][@révision] ; sans
     /// cette option, celui que contient le programme
+    #[allow(rustdoc::broken_intra_doc_links)] // ces crochets sont ceux de l'aide
     #[arg(short = 'm', long = "model", value_name = "MODELE")]
     pub modele: Option<String>,
     /// Fils de calcul ; sans cette option, tous les cœurs

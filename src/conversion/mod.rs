@@ -1,7 +1,7 @@
 //! Réécriture d'un modèle en GGUF : d'un dossier du Hub ou d'un autre GGUF, types de poids changés.
 //!
-//! Une [`Origine`] dit ce qu'il y a à écrire (métadonnées, tenseurs et leurs retouches) ; [`types`]
-//! choisit le type de chaque tenseur ; [`reecriture`] traduit ligne par ligne. La mémoire occupée ne
+//! Une [`Origine`] dit ce qu'il y a à écrire (métadonnées, tenseurs et leurs retouches) ; `types`
+//! choisit le type de chaque tenseur ; `reecriture` traduit ligne par ligne. La mémoire occupée ne
 //! dépend pas de la taille du modèle.
 
 mod bilan;

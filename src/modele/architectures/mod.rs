@@ -1,7 +1,7 @@
 //! Un petit fichier par famille : des métadonnées à une [`Architecture`].
 //!
 //! Ajouter une famille : un fichier qui part du socle et dit ce qui la distingue, une ligne dans
-//! [`FAMILLES`].
+//! `FAMILLES`.
 
 mod gemma3;
 mod gguf;
