@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::cuda;
 use crate::modele::{Modele, Source};
 use crate::moteur::{self, Moteur, Reglages};
+use crate::noyaux::aiguillage::Niveau;
 
 /// Choix du modèle et du moteur.
 #[derive(Debug, Clone, clap::Args)]
@@ -23,9 +24,13 @@ pub struct OptionsModele {
     /// Appareil de calcul : auto (la carte graphique s'il y en a une), cpu, cuda ou cuda:N
     #[arg(long = "device", value_name = "APPAREIL", default_value = "auto")]
     pub appareil: Appareil,
-    /// Moteur de calcul, quel que soit l'appareil
-    #[arg(long = "engine", value_name = "MOTEUR", hide = true)]
+    /// Moteur de calcul, quel que soit l'appareil : cpu, cuda, ou reference (lent, en f32, pour vérifier)
+    #[arg(long = "engine", value_name = "MOTEUR")]
     pub moteur: Option<String>,
+    /// Instructions imposées au moteur cpu : generique, avx2 ou avx512 ; sans cette option, les
+    /// meilleures du processeur
+    #[arg(long = "isa", value_name = "NIVEAU")]
+    pub isa: Option<Niveau>,
 }
 
 /// Appareil demandé par `--device`.
@@ -81,7 +86,7 @@ impl OptionsModele {
     /// Moteur inconnu, appareil demandé absent, poids manquants, mémoire insuffisante.
     pub fn fabriquer_moteur(&self, modele: &Modele) -> Result<Box<dyn Moteur>> {
         let fabriquer = |nom: &str, carte| {
-            moteur::fabriquer(nom, modele, &Reglages { fils: Some(self.nb_fils()), carte })
+            moteur::fabriquer(nom, modele, &Reglages { fils: Some(self.nb_fils()), carte, isa: self.isa })
         };
         let moteur = match (&self.moteur, self.appareil) {
             (Some(nom), Appareil::Cuda(carte)) => fabriquer(nom, carte)?,

@@ -9,6 +9,10 @@ use std::sync::{Arc, OnceLock};
 use super::procedural::Recette;
 use crate::erreur::{Erreur, Resultat};
 
+/// Pages rendues au système : la plus grande taille courante, pour être un multiple de toutes.
+#[cfg(unix)]
+const PAGE: usize = 64 << 10;
+
 /// Origine des octets : un fichier projeté, un modèle embarqué, ou une mémoire possédée.
 #[derive(Debug)]
 enum Origine {
@@ -116,6 +120,25 @@ impl Octets {
         }
     }
 
+    /// Rend au système les pages du fichier entièrement couvertes par cette vue : elles seront relues
+    /// si l'on y revient. Sans effet sur des octets qui ne viennent pas d'un fichier.
+    pub fn rendre(&self) {
+        #[cfg(unix)]
+        if let Nature::Plage { source, plage } = &self.0
+            && let Origine::Fichier(carte) = &*source.0
+        {
+            let debut = plage.start.next_multiple_of(PAGE);
+            let fin = plage.end / PAGE * PAGE;
+            if debut < fin {
+                // SAFETY: la projection est en lecture seule et vient d'un fichier : une page rendue se
+                // relit à l'identique au premier accès. Un refus du système ne change rien.
+                drop(unsafe {
+                    carte.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, debut, fin - debut)
+                });
+            }
+        }
+    }
+
     /// Octets `plage`, sans calculer les autres ; `None` si elle déborde.
     ///
     /// À préférer pour lire un grand tenseur par morceaux : rien n'en est retenu.
@@ -153,6 +176,17 @@ mod tests {
         #[allow(clippy::reversed_empty_ranges)]
         let inversee = p.vue(3..1);
         assert!(inversee.is_none());
+    }
+
+    #[test]
+    fn des_pages_rendues_se_relisent_a_l_identique() {
+        let fichier = tempfile::NamedTempFile::new().unwrap();
+        let octets: Vec<u8> = (0..300_000u32).map(|i| (i * 7) as u8).collect();
+        std::fs::write(fichier.path(), &octets).unwrap();
+        let vue = Projection::ouvrir(fichier.path()).unwrap().vue(1000..299_000).unwrap();
+        assert_eq!(*vue, octets[1000..299_000]);
+        vue.rendre();
+        assert_eq!(*vue, octets[1000..299_000]);
     }
 
     #[test]

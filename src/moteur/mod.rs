@@ -1,12 +1,14 @@
 //! Les moteurs exécutent une [`Architecture`] : même contrat pour l'oracle, le CPU et CUDA.
 
 pub mod besoin;
+pub mod cpu;
 pub mod cuda;
 pub mod memoire;
 pub mod reference;
 
 use crate::erreur::{Erreur, Resultat};
 use crate::modele::{Architecture, Etat, Modele};
+use crate::noyaux::aiguillage::Niveau;
 
 /// Un jeton à calculer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,10 +97,12 @@ pub struct Reglages {
     pub fils: Option<usize>,
     /// Rang de la carte graphique.
     pub carte: usize,
+    /// Instructions imposées au moteur `cpu` ; `None` : les meilleures du processeur.
+    pub isa: Option<Niveau>,
 }
 
-/// Noms des moteurs disponibles.
-pub const MOTEURS: &[&str] = &["reference", "cuda"];
+/// Noms des moteurs disponibles ; le premier est celui du processeur par défaut.
+pub const MOTEURS: &[&str] = &["cpu", "reference", "cuda"];
 
 /// Fabrique le moteur `nom` pour `modele`.
 ///
@@ -106,8 +110,36 @@ pub const MOTEURS: &[&str] = &["reference", "cuda"];
 /// Moteur inconnu, poids manquants ou mal formés, mémoire insuffisante.
 pub fn fabriquer(nom: &str, modele: &Modele, reglages: &Reglages) -> Resultat<Box<dyn Moteur>> {
     match nom {
+        "cpu" => Ok(Box::new(cpu::Cpu::nouveau(modele, reglages)?)),
         "reference" => Ok(Box::new(reference::Reference::nouveau(modele, reglages)?)),
         "cuda" => Ok(Box::new(cuda::Cuda::nouveau(&modele.architecture, &modele.poids, reglages.carte)?)),
         _ => Err(Erreur::NonPrisEnCharge { objet: "moteur", nom: nom.into(), acceptes: MOTEURS.join(", ") }),
     }
+}
+
+/// Refuse un lot que l'état ne peut pas recevoir, avant d'y toucher.
+fn verifier_lot(lot: &Lot, etat: &Etat, taille_vocabulaire: usize) -> Resultat<()> {
+    if lot.entrees.is_empty() {
+        return Err(Erreur::Usage("rien à calculer : le lot est vide".to_owned()));
+    }
+    // Le seul cas courant, une séquence, ne doit rien allouer.
+    let nb = etat.nb_sequences();
+    let mut plusieurs = if nb > 1 { (0..nb).map(|s| etat.longueur(s)).collect() } else { Vec::new() };
+    let mut seule = [etat.longueur(0)];
+    let longueurs: &mut [usize] = if nb > 1 { &mut plusieurs } else { &mut seule };
+    for e in &lot.entrees {
+        if e.jeton as usize >= taille_vocabulaire {
+            let detail = format!("jeton {} hors du vocabulaire ({taille_vocabulaire} entrées)", e.jeton);
+            return Err(Erreur::Usage(detail));
+        }
+        let Some(longueur) = longueurs.get_mut(e.sequence) else {
+            return Err(Erreur::Usage(format!("séquence {} inconnue : l'état en a {nb}", e.sequence)));
+        };
+        *longueur += 1;
+        if *longueur > etat.capacite() {
+            let detail = format!("contexte dépassé : {} jetons au plus", etat.capacite());
+            return Err(Erreur::Usage(detail));
+        }
+    }
+    Ok(())
 }

@@ -84,6 +84,13 @@ impl Essai {
         Self { d: 256, tetes: 8, tetes_kv: 4, dim: 32, mlp: 600, vocabulaire: 1000, ..essai }.tirer()
     }
 
+    /// Des matrices en blocs et superblocs entiers, pour tous les types de poids.
+    #[allow(dead_code)] // sert aux tests du moteur rapide
+    pub(crate) fn quantifiable(famille: &'static str) -> Self {
+        let essai = Self::nouveau(famille);
+        Self { d: 256, tetes: 4, dim: 64, mlp: 256, vocabulaire: 70, ..essai }.tirer()
+    }
+
     pub(crate) fn est_gemma(&self) -> bool {
         self.famille == "gemma3"
     }
@@ -212,9 +219,7 @@ impl Essai {
         let metadonnees = metadonnees.iter().map(|(c, v)| (c.as_str(), v));
         let mut ecrivain = EcrivainGguf::creer(chemin, metadonnees, &prevus).unwrap();
         for ((_, valeurs), prevu) in poids.values().zip(&prevus) {
-            let mut octets = Vec::new();
-            prevu.spec.quantifier(valeurs, &mut octets).unwrap();
-            ecrivain.ecrire(&octets).unwrap();
+            ecrivain.ecrire(&encoder(prevu.spec, valeurs)).unwrap();
         }
         ecrivain.achever().unwrap();
     }
@@ -271,15 +276,18 @@ impl Essai {
         self.lire_gguf(&self.metadonnees()).unwrap()
     }
 
+    /// Le modèle relu d'un fichier GGUF, matrices en `spec`.
+    #[allow(dead_code)] // sert aux tests du moteur rapide
+    pub(crate) fn par_gguf_en(&self, spec: SpecPoids) -> (Architecture, Poids) {
+        Self { spec, ..self.clone() }.par_gguf()
+    }
+
     /// Écrit puis relit avec ces métadonnées.
     pub(crate) fn lire_gguf(&self, metadonnees: &[(String, Valeur)]) -> Resultat<(Architecture, Poids)> {
         let dossier = tempfile::tempdir().unwrap();
         let chemin = dossier.path().join("essai.gguf");
         self.ecrire_gguf(&chemin, metadonnees);
-        let gguf = Gguf::ouvrir(&chemin)?;
-        let metadonnees = gguf.metadonnees().clone();
-        let poids = Poids::nouveau(Arc::new(gguf), Convention::Gguf);
-        Ok((architectures::decrire_gguf(&poids, &metadonnees)?, poids))
+        lire(&chemin)
     }
 
     /// Le modèle relu d'un dossier du Hub.
@@ -295,6 +303,41 @@ impl Essai {
         let texte = std::fs::read_to_string(dossier.path().join("config.json")).unwrap();
         Ok((architectures::decrire_hub(&poids, &texte)?, poids))
     }
+}
+
+fn lire(chemin: &Path) -> Resultat<(Architecture, Poids)> {
+    let gguf = Gguf::ouvrir(chemin)?;
+    let metadonnees = gguf.metadonnees().clone();
+    let poids = Poids::nouveau(Arc::new(gguf), Convention::Gguf);
+    Ok((architectures::decrire_gguf(&poids, &metadonnees)?, poids))
+}
+
+/// Octets d'une matrice en `spec` ; pour un type qui ne s'écrit pas, codes au hasard et petites échelles.
+fn encoder(spec: SpecPoids, valeurs: &[f32]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    if spec.quantifier(valeurs, &mut octets).is_ok() {
+        return octets;
+    }
+    let mut graine = 11;
+    let taille = spec.octets_pour(valeurs.len()).unwrap();
+    octets.extend((0..taille).map(|_| ((hasard(&mut graine) + 1.0) * 127.9) as u8));
+    // Échelles qui donnent des poids de l'ordre de 0,05 : places d'un f16, places d'un octet.
+    type Places<T> = &'static [(usize, T)];
+    let (f16s, seuls): (Places<f32>, Places<u8>) = match spec {
+        SpecPoids::Q2K => (&[(80, 2e-3), (82, 2e-3)], &[]),
+        SpecPoids::Q3K => (&[(108, 1e-3)], &[]),
+        SpecPoids::Q5K => (&[(0, 1e-4), (2, 1e-3)], &[]),
+        SpecPoids::Iq4Nl => (&[(0, 1e-3)], &[]),
+        SpecPoids::Iq4Xs => (&[(0, 3e-5)], &[]),
+        SpecPoids::Mxfp4 => (&[], &[(0, 122)]),
+        SpecPoids::Nvfp4 => (&[], &[(0, 0x0A), (1, 0x0C), (2, 0x09), (3, 0x0B)]),
+        autre => unreachable!("{autre} s'écrit"),
+    };
+    for bloc in octets.chunks_mut(spec.octets_par_bloc()) {
+        f16s.iter().for_each(|&(i, x)| bloc[i..i + 2].copy_from_slice(&half::f16::from_f32(x).to_le_bytes()));
+        seuls.iter().for_each(|&(i, x)| bloc[i] = x);
+    }
+    octets
 }
 
 fn octets(valeurs: &[f32]) -> Vec<u8> {

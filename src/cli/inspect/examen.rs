@@ -132,7 +132,7 @@ impl Examen {
     /// Mémoire que demande chaque moteur au contexte d'entraînement ; vide si le modèle ne tourne pas.
     pub(super) fn besoins(&self) -> Vec<Besoin> {
         let Ok(architecture) = &self.architecture else { return Vec::new() };
-        prevoir(architecture, self.nb_poids(), architecture.contexte_max as u64)
+        prevoir(architecture, self.nb_poids(), self.octets(), architecture.contexte_max as u64)
     }
 
     /// Gabarit de conversation.

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use self::attention::{Angles, attention};
 use self::cache::{Cache, ClesValeurs};
 use self::poids::{Couche, matrice, norme};
-use super::{Entree, Fiche, Logits, Lot, Moteur, Reglages, memoire};
+use super::{Entree, Fiche, Logits, Lot, Moteur, Reglages, memoire, verifier_lot};
 use crate::erreur::{Erreur, Resultat};
 use crate::modele::architecture::{Activation, Rope, TenseurAttendu};
 use crate::modele::{Architecture, Etat, Modele};
@@ -261,29 +261,6 @@ impl Reference {
         };
         Ok((x + y)?)
     }
-
-    /// Refuse un lot que l'état ne peut pas recevoir, avant d'y toucher.
-    fn verifier(&self, lot: &Lot, cache: &Cache, capacite: usize) -> Resultat<()> {
-        if lot.entrees.is_empty() {
-            return Err(Erreur::Usage("rien à calculer : le lot est vide".to_owned()));
-        }
-        let mut longueurs: Vec<usize> = cache.sequences.iter().map(|s| s.longueur).collect();
-        for e in &lot.entrees {
-            if e.jeton as usize >= self.architecture.taille_vocabulaire {
-                let n = self.architecture.taille_vocabulaire;
-                return Err(Erreur::Usage(format!("jeton {} hors du vocabulaire ({n} entrées)", e.jeton)));
-            }
-            let Some(longueur) = longueurs.get_mut(e.sequence) else {
-                let n = cache.sequences.len();
-                return Err(Erreur::Usage(format!("séquence {} inconnue : l'état en a {n}", e.sequence)));
-            };
-            *longueur += 1;
-            if *longueur > capacite {
-                return Err(Erreur::Usage(format!("contexte dépassé : {capacite} jetons au plus")));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Moteur for Reference {
@@ -313,11 +290,10 @@ impl Moteur for Reference {
     }
 
     fn propager(&mut self, lot: &Lot, etat: &mut Etat) -> Resultat<Logits> {
-        let capacite = etat.capacite();
+        verifier_lot(lot, etat, self.architecture.taille_vocabulaire)?;
         let Some(cache) = etat.cache::<Cache>() else {
             return Err(Erreur::Usage("cet état appartient à un autre moteur".to_owned()));
         };
-        self.verifier(lot, cache, capacite)?;
         let mut valeurs = Vec::new();
         for entrees in lot.entrees.chunks(JETONS_PAR_PASSE) {
             valeurs.extend(self.fils.install(|| self.passe(entrees, cache))?);

@@ -1,0 +1,104 @@
+//! Le moteur rapide : noyaux fusionnés sur des tranches, poids réemballés, équipe de fils.
+//!
+//! Une passe traite tous ses jetons couche par couche. Chaque produit lit des entrées quantifiées une
+//! fois ; norme, quantification, résidu et rotation se font ligne par ligne entre deux produits.
+
+mod attention;
+mod cache;
+mod passe;
+mod plan;
+mod poids;
+
+use self::attention::Brouillon;
+use self::cache::Cache;
+use self::passe::Tampons;
+use self::plan::Plan;
+use self::poids::PoidsCpu;
+use super::{Fiche, Logits, Lot, Moteur, Reglages, memoire, verifier_lot};
+use crate::erreur::{Erreur, Resultat};
+use crate::modele::{Architecture, Etat, Modele};
+use crate::noyaux::TableNoyaux;
+use crate::noyaux::equipe::{Equipe, FILS_MAX};
+use crate::poids::Poids;
+
+/// Jetons calculés d'un coup : les entrées d'une passe tiennent dans les caches.
+const JETONS_PAR_PASSE: usize = 512;
+
+/// Moteur rapide pour processeurs.
+pub struct Cpu {
+    architecture: Architecture,
+    table: TableNoyaux,
+    equipe: Equipe,
+    poids: PoidsCpu,
+    plan: Plan,
+    tampons: Tampons,
+    brouillons: Vec<Brouillon>,
+}
+
+impl Cpu {
+    /// Réemballe les poids de `modele`.
+    ///
+    /// # Errors
+    /// Tenseur manquant ou non fini, instructions absentes, mémoire insuffisante.
+    pub fn nouveau(modele: &Modele, reglages: &Reglages) -> Resultat<Self> {
+        Self::charger(&modele.architecture, &modele.poids, reglages)
+    }
+
+    /// Comme [`Self::nouveau`], sans segmenteur.
+    ///
+    /// # Errors
+    /// Comme [`Self::nouveau`].
+    pub fn charger(a: &Architecture, poids: &Poids, reglages: &Reglages) -> Resultat<Self> {
+        let octets: usize = poids.conteneur().inventaire().iter().map(|f| f.octets).sum();
+        memoire::exiger(octets, "Prenez un modèle plus petit.")?;
+        let tous = || std::thread::available_parallelism().map_or(1, |n| n.get().min(FILS_MAX));
+        let mut equipe = Equipe::nouvelle(reglages.fils.unwrap_or_else(tous))?;
+        let table = TableNoyaux::choisir(reglages.isa)?;
+        Ok(Self {
+            architecture: a.clone(),
+            table,
+            poids: PoidsCpu::charger(poids, a, &mut equipe)?,
+            plan: Plan::nouveau(a),
+            tampons: Tampons::default(),
+            brouillons: (0..equipe.nb_fils()).map(|_| Brouillon::nouveau(a)).collect(),
+            equipe,
+        })
+    }
+}
+
+impl Moteur for Cpu {
+    fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    fn fiche(&self) -> Fiche {
+        let octets = self.poids.octets();
+        Fiche {
+            moteur: "cpu",
+            appareil: format!("{}, {} fils", self.table.niveau(), self.equipe.nb_fils()),
+            octets_residents: octets,
+            octets_par_jeton: octets,
+        }
+    }
+
+    fn nouvel_etat(&self, capacite: usize, nb_sequences: usize) -> Resultat<Etat> {
+        let conseil = "Réduisez le contexte (-c).";
+        let besoin = Cache::octets_pour(&self.architecture, capacite, nb_sequences).unwrap_or(usize::MAX);
+        memoire::exiger(besoin, conseil)?;
+        let cache = Cache::nouveau(&self.architecture, capacite, nb_sequences)
+            .ok_or_else(|| Erreur::Usage(format!("un contexte de {capacite} jetons est démesuré")))?;
+        Ok(Etat::nouveau(Box::new(cache), capacite, nb_sequences))
+    }
+
+    fn propager(&mut self, lot: &Lot, etat: &mut Etat) -> Resultat<Logits> {
+        verifier_lot(lot, etat, self.architecture.taille_vocabulaire)?;
+        let Some(cache) = etat.cache::<Cache>() else {
+            return Err(Erreur::Usage("cet état appartient à un autre moteur".to_owned()));
+        };
+        let mut valeurs = Vec::new();
+        for entrees in lot.entrees.chunks(JETONS_PAR_PASSE) {
+            self.passe(entrees, cache, &mut valeurs)?;
+        }
+        Ok(Logits { valeurs, taille_vocabulaire: self.architecture.taille_vocabulaire })
+    }
+}

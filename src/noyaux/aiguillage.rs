@@ -1,0 +1,102 @@
+//! Choix du niveau d'instructions : ce que le processeur sait faire, ou ce que l'utilisateur impose.
+
+use std::str::FromStr;
+
+use super::{TableNoyaux, reference};
+use crate::erreur::{Erreur, Resultat};
+
+/// Niveau d'instructions, du plus simple au plus rapide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Niveau {
+    /// Boucles ordinaires, pour tout processeur.
+    Generique,
+    /// x86 : AVX2, FMA et F16C.
+    Avx2,
+    /// x86 : AVX-512 F, BW, VL et VNNI.
+    Avx512,
+}
+
+impl Niveau {
+    /// Tous les niveaux, du plus simple au plus rapide.
+    pub const TOUS: [Self; 3] = [Self::Generique, Self::Avx2, Self::Avx512];
+
+    /// Nom, tel que l'attend `--isa`.
+    pub const fn nom(self) -> &'static str {
+        match self {
+            Self::Generique => "generique",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// Le processeur a-t-il ces instructions ?
+    pub fn est_disponible(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as a;
+            match self {
+                Self::Generique => true,
+                Self::Avx2 => a!("avx2") && a!("fma") && a!("f16c"),
+                Self::Avx512 => {
+                    Self::Avx2.est_disponible()
+                        && (a!("avx512f") && a!("avx512bw") && a!("avx512vl") && a!("avx512vnni"))
+                }
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            self == Self::Generique
+        }
+    }
+
+    /// Niveaux que ce processeur sait exécuter.
+    pub fn disponibles() -> impl Iterator<Item = Self> {
+        Self::TOUS.into_iter().filter(|n| n.est_disponible())
+    }
+
+    /// Le meilleur niveau de ce processeur.
+    pub fn meilleur() -> Self {
+        Self::disponibles().last().unwrap_or(Self::Generique)
+    }
+}
+
+impl std::fmt::Display for Niveau {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.nom())
+    }
+}
+
+impl FromStr for Niveau {
+    type Err = Erreur;
+
+    fn from_str(nom: &str) -> Resultat<Self> {
+        Self::TOUS.into_iter().find(|n| n.nom() == nom).ok_or_else(|| Erreur::NonPrisEnCharge {
+            objet: "niveau d'instructions",
+            nom: nom.into(),
+            acceptes: Self::TOUS.map(Self::nom).join(", "),
+        })
+    }
+}
+
+impl TableNoyaux {
+    /// Table du niveau imposé, ou du meilleur de ce processeur.
+    ///
+    /// # Errors
+    /// Le processeur n'a pas les instructions du niveau imposé.
+    pub fn choisir(impose: Option<Niveau>) -> Resultat<Self> {
+        let niveau = impose.unwrap_or_else(Niveau::meilleur);
+        if !niveau.est_disponible() {
+            let acceptes = Niveau::disponibles().map(Niveau::nom).collect::<Vec<_>>().join(", ");
+            return Err(Erreur::Usage(format!(
+                "ce processeur n'a pas les instructions « {niveau} » ; il a : {acceptes}"
+            )));
+        }
+        Ok(match niveau {
+            #[cfg(target_arch = "x86_64")]
+            Niveau::Avx2 => super::x86::avx2::table(),
+            #[cfg(target_arch = "x86_64")]
+            Niveau::Avx512 => super::x86::avx512::table(),
+            _ => reference::table(),
+        })
+    }
+}

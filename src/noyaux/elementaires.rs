@@ -1,0 +1,219 @@
+//! Calculs élément par élément, écrits une fois par voies de 16 : chaque niveau les recompile pour ses
+//! registres. Aucune addition n'y change d'ordre : tous les niveaux rendent les mêmes bits.
+
+use super::activations::{BlocQuantifie, Ecriture};
+use super::disposition::BLOC;
+
+const VOIES: usize = 16;
+
+/// Additionne toujours les voies dans le même ordre.
+#[inline(always)]
+fn replier(mut voies: [f32; VOIES], operation: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut moitie = VOIES / 2;
+    while moitie > 0 {
+        for i in 0..moitie {
+            voies[i] = operation(voies[i], voies[i + moitie]);
+        }
+        moitie /= 2;
+    }
+    voies[0]
+}
+
+/// Somme des carrés.
+#[inline(always)]
+fn somme_carres(x: &[f32]) -> f32 {
+    let (blocs, reste) = x.as_chunks::<VOIES>();
+    let mut voies = [0.0; VOIES];
+    for bloc in blocs {
+        for (v, x) in voies.iter_mut().zip(bloc) {
+            *v += x * x;
+        }
+    }
+    for (v, x) in voies.iter_mut().zip(reste) {
+        *v += x * x;
+    }
+    replier(voies, |a, b| a + b)
+}
+
+/// Norme RMS : `x = x / √(moyenne(x²) + epsilon) · poids`.
+#[inline(always)]
+pub(super) fn normer(x: &mut [f32], poids: &[f32], epsilon: f32) {
+    let inverse = (somme_carres(x) / x.len() as f32 + epsilon).sqrt().recip();
+    for (x, w) in x.iter_mut().zip(poids) {
+        *x = *x * inverse * w;
+    }
+}
+
+/// `x += y`.
+#[inline(always)]
+pub(super) fn ajouter(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+/// Ajouté à un petit réel, l'arrondit à l'entier (pair en cas d'égalité) dans les bits bas de sa mantisse.
+const ARRONDI: f32 = 12_582_912.0; // 1,5 · 2²³
+
+/// Quantifie 32 valeurs : échelle = max |x| / 127, arrondi au plus proche.
+#[inline(always)]
+fn quantifier_bloc(x: &[f32; BLOC]) -> BlocQuantifie {
+    let mut voies = [0.0f32; VOIES];
+    for i in 0..VOIES {
+        voies[i] = x[i].abs().max(x[i + VOIES].abs());
+    }
+    let maximum = replier(voies, f32::max);
+    let inverse = if maximum > 0.0 { 127.0 / maximum } else { 0.0 };
+    let mut codes = [0i32; BLOC];
+    for (c, x) in codes.iter_mut().zip(x) {
+        *c = ((x * inverse + ARRONDI).to_bits() as i32).wrapping_sub(ARRONDI.to_bits() as i32);
+    }
+    let q = codes.map(|c| c as i8);
+    let somme = |q: &[i8]| q.iter().map(|&q| i32::from(q)).sum();
+    BlocQuantifie { q, echelle: maximum / 127.0, sommes: [somme(&q[..16]), somme(&q[16..])] }
+}
+
+/// Range `x` comme entrée du jeton `jeton`, sous les formes demandées.
+///
+/// # Safety
+/// Aucun autre fil n'écrit ce jeton en même temps.
+#[inline(always)]
+pub(super) unsafe fn ranger(x: &[f32], jeton: usize, vers: &Ecriture<'_>) {
+    if vers.formes().entiers {
+        for (b, bloc) in x.as_chunks::<BLOC>().0.iter().enumerate() {
+            // SAFETY: promis par l'appelant.
+            unsafe { vers.ranger_bloc(jeton, b, &quantifier_bloc(bloc)) };
+        }
+    }
+    if vers.formes().flottants {
+        // SAFETY: promis par l'appelant.
+        unsafe { vers.ranger_valeurs(jeton, x) };
+    }
+}
+
+/// Exponentielle, à 2 ulp près entre −87 et 88 ; saturée au-delà.
+///
+/// Réduction de Cody et Waite, puis polynôme de Cephes (`expf`).
+#[inline(always)]
+fn exponentielle(x: f32) -> f32 {
+    let x = x.clamp(-87.0, 88.0);
+    let arrondi = x * std::f32::consts::LOG2_E + ARRONDI;
+    let n = arrondi - ARRONDI;
+    let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4;
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
+        p = p * r + c;
+    }
+    let puissance = (arrondi.to_bits().wrapping_sub(ARRONDI.to_bits()).wrapping_add(127)) << 23;
+    (p * r * r + r + 1.0) * f32::from_bits(puissance)
+}
+
+/// `porte = silu(porte) · montee`.
+#[inline(always)]
+pub(super) fn silu_fois(porte: &mut [f32], montee: &[f32]) {
+    for (p, m) in porte.iter_mut().zip(montee) {
+        *p = *p / (1.0 + exponentielle(-*p)) * m;
+    }
+}
+
+/// `porte = gelu(porte) · montee`, GELU par tangente hyperbolique : `x · σ(2·√(2/π)·(x + 0,044715·x³))`.
+#[inline(always)]
+pub(super) fn gelu_fois(porte: &mut [f32], montee: &[f32]) {
+    for (p, m) in porte.iter_mut().zip(montee) {
+        let x = *p;
+        let t = 1.595_769 * (x + 0.044_715 * x * x * x);
+        *p = x / (1.0 + exponentielle(-t)) * m;
+    }
+}
+
+/// Remplace des scores par `exp(score − max)` ; rend le maximum et la somme. Un score `−∞` donne 0.
+#[inline(always)]
+pub(super) fn softmax_partiel(scores: &mut [[f32; VOIES]]) -> (f32, f32) {
+    let mut voies = [f32::NEG_INFINITY; VOIES];
+    for tuile in scores.iter() {
+        for (v, s) in voies.iter_mut().zip(tuile) {
+            *v = v.max(*s);
+        }
+    }
+    let maximum = replier(voies, f32::max);
+    if maximum == f32::NEG_INFINITY {
+        scores.as_flattened_mut().fill(0.0);
+        return (maximum, 0.0);
+    }
+    let mut voies = [0.0; VOIES];
+    for tuile in scores.iter_mut() {
+        for (v, s) in voies.iter_mut().zip(tuile) {
+            // `exponentielle` sature à exp(−87) : une clé masquée doit peser exactement 0.
+            let e = exponentielle(*s - maximum);
+            *s = if *s - maximum < -87.0 { 0.0 } else { e };
+            *v += *s;
+        }
+    }
+    (maximum, replier(voies, |a, b| a + b))
+}
+
+/// Cumule un morceau d'attention `(max, somme, y)` dans `(max, somme, y)` : softmax en ligne.
+#[inline(always)]
+pub(super) fn fusionner(cumul: &mut (f32, f32), y: &mut [f32], morceau: (f32, f32), z: &[f32]) {
+    if morceau.0 == f32::NEG_INFINITY {
+        return;
+    }
+    let maximum = cumul.0.max(morceau.0);
+    let (a, b) = ((cumul.0 - maximum).exp(), (morceau.0 - maximum).exp());
+    *cumul = (maximum, cumul.1 * a + morceau.1 * b);
+    for (y, z) in y.iter_mut().zip(z) {
+        *y = *y * a + *z * b;
+    }
+}
+
+/// Tourne les paires voisines `(2i, 2i + 1)` de `x`.
+#[inline(always)]
+pub(super) fn tourner_voisins(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    for ((paire, c), s) in x.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+        *paire = [paire[0] * c - paire[1] * s, paire[0] * s + paire[1] * c];
+    }
+}
+
+/// Tourne les paires `(i, i + d/2)` de `x`.
+#[inline(always)]
+pub(super) fn tourner_moities(x: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (bas, hauts) = x.split_at_mut(x.len() / 2);
+    for (((b, h), c), s) in bas.iter_mut().zip(hauts).zip(cos).zip(sin) {
+        (*b, *h) = (*b * c - *h * s, *b * s + *h * c);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l_exponentielle_est_exacte_a_deux_ulp() {
+        for i in -8700..8800 {
+            let x = i as f32 * 0.01;
+            let exact = f64::from(x).exp();
+            let erreur = (f64::from(exponentielle(x)) - exact).abs() / exact;
+            assert!(erreur < 2.5e-7, "exp({x}) : {erreur}");
+        }
+    }
+
+    #[test]
+    fn quantifier_arrondit_au_plus_proche_et_compte_ses_sommes() {
+        let mut x = [0.0; BLOC];
+        (x[0], x[1], x[17]) = (-12.7, 3.26, 0.04);
+        let b = quantifier_bloc(&x);
+        assert_eq!((b.q[0], b.q[1], b.q[17]), (-127, 33, 0));
+        assert_eq!(b.sommes, [-94, 0]);
+        assert!((b.echelle - 0.1).abs() < 1e-7);
+        assert_eq!(quantifier_bloc(&[0.0; BLOC]).echelle, 0.0);
+    }
+
+    #[test]
+    fn une_cle_masquee_pese_exactement_zero() {
+        let mut scores = [[0.0; VOIES]; 2];
+        scores[1] = [f32::NEG_INFINITY; VOIES];
+        assert_eq!(softmax_partiel(&mut scores), (0.0, 16.0));
+        assert_eq!(scores[1], [0.0; VOIES]);
+        assert_eq!(softmax_partiel(&mut [[f32::NEG_INFINITY; VOIES]]), (f32::NEG_INFINITY, 0.0));
+    }
+}

@@ -1,0 +1,158 @@
+//! Réemballe une matrice du fichier en tuiles de lignes, une fois, au chargement.
+//!
+//! Les codes, échelles et minimums du fichier sont recopiés tels quels : rien n'est requantifié, sauf
+//! les types rares sans noyau propre, qui passent en 8 bits par blocs de 32.
+
+mod blocs;
+mod superblocs;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::disposition::{BLOC, Disposition, LIGNES};
+use super::equipe::Equipe;
+use super::matrice::Matrice;
+use super::partage::Partage;
+use crate::erreur::{Erreur, Resultat};
+use crate::formats::VueTenseur;
+use crate::quant::SpecPoids;
+
+/// Tuiles prises à la fois par un fil.
+const GRAIN: usize = 4;
+
+/// Rangement qu'un type de poids prend dans une matrice.
+pub fn disposition(spec: SpecPoids) -> Disposition {
+    match spec {
+        SpecPoids::F32 => Disposition::F32,
+        SpecPoids::F16 => Disposition::F16,
+        SpecPoids::Bf16 => Disposition::Bf16,
+        SpecPoids::Q4_0 => Disposition::E4,
+        SpecPoids::Q4_1 => Disposition::E4M,
+        SpecPoids::Q5_0 => Disposition::E5,
+        SpecPoids::Q5_1 => Disposition::E5M,
+        SpecPoids::Q4K => Disposition::K4,
+        SpecPoids::Q5K => Disposition::K5,
+        SpecPoids::Q3K | SpecPoids::Q6K => Disposition::K6,
+        SpecPoids::Q8_0
+        | SpecPoids::Q2K
+        | SpecPoids::Iq4Nl
+        | SpecPoids::Iq4Xs
+        | SpecPoids::Mxfp4
+        | SpecPoids::Nvfp4 => Disposition::E8,
+    }
+}
+
+/// Réemballe la matrice `[lignes, colonnes]` de `vue` ; `fichier` sert aux messages.
+///
+/// # Errors
+/// Ce n'est pas une matrice de cette taille, poids non fini, mémoire refusée.
+pub fn reemballer(equipe: &mut Equipe, vue: &VueTenseur, fichier: &str) -> Resultat<Matrice> {
+    let refus = |detail: &str| Erreur::modele(fichier, format!("le tenseur « {} » {detail}", vue.nom));
+    let disposition = disposition(vue.spec);
+    let &[lignes, colonnes] = vue.forme.as_slice() else { return Err(refus("n'est pas une matrice")) };
+    let par_ligne =
+        vue.spec.octets_pour(colonnes).filter(|o| o.checked_mul(lignes) == Some(vue.octets.len()));
+    let (Some(par_ligne), true) = (par_ligne, colonnes.is_multiple_of(disposition.colonnes_par_groupe()))
+    else {
+        return Err(refus(&format!("n'a pas la taille de {lignes} lignes de {colonnes} poids")));
+    };
+    let mut matrice = Matrice::reserver(disposition, lignes, colonnes)?;
+    let (nb_tuiles, octets_tuile) = (matrice.nb_tuiles(), matrice.octets_tuile());
+    let fini = AtomicBool::new(true);
+    let tuiles = Partage::nouveau(matrice.tuiles_mut());
+    equipe.partager(nb_tuiles, GRAIN, &|_, plage| {
+        for i in plage {
+            // SAFETY: chaque tuile est remplie par un seul fil.
+            let tuile = unsafe { tuiles.plage(i * octets_tuile..(i + 1) * octets_tuile) };
+            let (debut, fin) = (i * LIGNES, lignes.min((i + 1) * LIGNES));
+            let octets = vue.octets.lire(debut * par_ligne..fin * par_ligne).unwrap_or_default();
+            let source = Source { octets: &octets, par_ligne, colonnes };
+            if !remplir(vue.spec, &source, tuile) {
+                fini.store(false, Ordering::Relaxed);
+            }
+        }
+    });
+    if !fini.into_inner() {
+        return Err(refus("contient un poids NaN ou infini"));
+    }
+    Ok(matrice)
+}
+
+/// Les lignes d'une tuile, telles que dans le fichier ; il peut en manquer à la dernière.
+struct Source<'a> {
+    octets: &'a [u8],
+    par_ligne: usize,
+    colonnes: usize,
+}
+
+impl<'a> Source<'a> {
+    fn lignes(&self) -> impl Iterator<Item = (usize, &'a [u8])> {
+        self.octets.chunks_exact(self.par_ligne).enumerate()
+    }
+}
+
+/// Remplit une tuile ; faux si un poids n'est pas fini.
+fn remplir(spec: SpecPoids, source: &Source<'_>, tuile: &mut [u8]) -> bool {
+    match spec {
+        SpecPoids::F32 => flottants::<4>(source, tuile, |o| f32::from_le_bytes(o).is_finite()),
+        SpecPoids::F16 => flottants::<2>(source, tuile, |o| half::f16::from_le_bytes(o).is_finite()),
+        SpecPoids::Bf16 => flottants::<2>(source, tuile, |o| half::bf16::from_le_bytes(o).is_finite()),
+        SpecPoids::Q4_0 => blocs::remplir(Disposition::E4, source, tuile, blocs::q4_0),
+        SpecPoids::Q4_1 => blocs::remplir(Disposition::E4M, source, tuile, blocs::q4_1),
+        SpecPoids::Q5_0 => blocs::remplir(Disposition::E5, source, tuile, blocs::q5_0),
+        SpecPoids::Q5_1 => blocs::remplir(Disposition::E5M, source, tuile, blocs::q5_1),
+        SpecPoids::Q8_0 => blocs::remplir(Disposition::E8, source, tuile, blocs::q8_0),
+        SpecPoids::Iq4Nl => blocs::remplir(Disposition::E8, source, tuile, blocs::iq4_nl),
+        SpecPoids::Q4K => superblocs::remplir(Disposition::K4, source, tuile, superblocs::q4_k),
+        SpecPoids::Q5K => superblocs::remplir(Disposition::K5, source, tuile, superblocs::q5_k),
+        SpecPoids::Q6K => superblocs::remplir(Disposition::K6, source, tuile, superblocs::q6_k),
+        SpecPoids::Q3K => superblocs::remplir(Disposition::K6, source, tuile, superblocs::q3_k),
+        SpecPoids::Q2K | SpecPoids::Iq4Xs | SpecPoids::Mxfp4 | SpecPoids::Nvfp4 => {
+            blocs::requantifier(spec, source, tuile)
+        }
+    }
+}
+
+/// Poids flottants de `T` octets : transposés colonne par colonne.
+fn flottants<const T: usize>(
+    source: &Source<'_>,
+    tuile: &mut [u8],
+    est_fini: impl Fn([u8; T]) -> bool,
+) -> bool {
+    let mut fini = true;
+    for (l, ligne) in source.lignes() {
+        for (colonne, &poids) in tuile.chunks_exact_mut(T * LIGNES).zip(ligne.as_chunks::<T>().0) {
+            fini &= est_fini(poids);
+            colonne[T * l..T * (l + 1)].copy_from_slice(&poids);
+        }
+    }
+    fini
+}
+
+/// Range les 32 codes d'une ligne dans son bloc ; `bits` par code.
+#[inline(always)]
+fn ranger_codes(bits: u32, codes: &[u8; BLOC], ligne: usize, bloc: &mut [u8]) {
+    let mut rangee =
+        |j: usize, mot: [u8; 4]| bloc[64 * j + 4 * ligne..64 * j + 4 * ligne + 4].copy_from_slice(&mot);
+    if bits == 8 {
+        for j in 0..8 {
+            rangee(j, std::array::from_fn(|t| codes[4 * j + t]));
+        }
+        return;
+    }
+    for j in 0..4 {
+        rangee(j, std::array::from_fn(|t| codes[4 * j + t] & 0x0F | codes[16 + 4 * j + t] << 4));
+    }
+    if bits == 5 {
+        rangee(4, std::array::from_fn(|t| (0..8).fold(0, |o, j| o | (codes[4 * j + t] >> 4 & 1) << j)));
+    }
+    if bits == 6 {
+        for i in 0..2 {
+            rangee(
+                4 + i,
+                std::array::from_fn(|t| {
+                    (0..4).fold(0, |o, k| o | (codes[16 * i + 4 * k + t] >> 4 & 3) << (2 * k))
+                }),
+            );
+        }
+    }
+}

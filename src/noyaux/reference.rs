@@ -1,0 +1,160 @@
+//! Noyaux en boucles ordinaires : l'oracle des autres niveaux, et le niveau des processeurs inconnus.
+
+use half::{bf16, f16};
+
+use super::activations::Panneau;
+use super::aiguillage::Niveau;
+use super::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
+use super::table_elementaire;
+use super::{Produit, TableNoyaux};
+
+/// Table de ce niveau.
+pub(super) fn table() -> TableNoyaux {
+    let produits: [Produit; Disposition::TOUTES.len()] = [
+        produit::<{ Disposition::E4 as usize }>,
+        produit::<{ Disposition::E4M as usize }>,
+        produit::<{ Disposition::E5 as usize }>,
+        produit::<{ Disposition::E5M as usize }>,
+        produit::<{ Disposition::E8 as usize }>,
+        produit::<{ Disposition::K4 as usize }>,
+        produit::<{ Disposition::K5 as usize }>,
+        produit::<{ Disposition::K6 as usize }>,
+        produit::<{ Disposition::F32 as usize }>,
+        produit::<{ Disposition::F16 as usize }>,
+        produit::<{ Disposition::Bf16 as usize }>,
+    ];
+    table_elementaire!(Niveau::Generique, produits, scores, ponderer)
+}
+
+/// Codes d'un bloc, zéro non retranché : `[colonne][ligne]`.
+pub fn codes(disposition: Disposition, bloc: &[u8], sortie: &mut [[u8; LIGNES]; BLOC]) {
+    let rangee = |j: usize, ligne: usize, t: usize| bloc[64 * j + 4 * ligne + t];
+    for (colonne, sortie) in sortie.iter_mut().enumerate() {
+        let (j, t) = (colonne / 4, colonne % 4);
+        for (ligne, code) in sortie.iter_mut().enumerate() {
+            let quartet = || rangee(j % 4, ligne, t) >> (4 * (j / 4)) & 0x0F;
+            *code = match disposition {
+                Disposition::E8 => rangee(j, ligne, t),
+                Disposition::E5 | Disposition::E5M | Disposition::K5 => {
+                    quartet() | (rangee(4, ligne, t) >> j & 1) << 4
+                }
+                Disposition::K6 => quartet() | (rangee(4 + j / 4, ligne, t) >> (2 * (j % 4)) & 3) << 4,
+                _ => quartet(),
+            };
+        }
+    }
+}
+
+fn lire_f16(octets: &[u8], i: usize) -> f32 {
+    f16::from_le_bytes([octets[2 * i], octets[2 * i + 1]]).to_f32()
+}
+
+/// Produit d'une tuile, toutes dispositions (`D` : rang de la disposition).
+fn produit<const D: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    panneau: &Panneau<'_>,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let disposition = Disposition::TOUTES[D];
+    sorties.as_flattened_mut().fill(0.0);
+    if disposition.est_flottante() {
+        return produit_flottant(disposition, tuile, panneau, sorties);
+    }
+    let g = disposition.geometrie();
+    let regions = disposition.regions(colonnes);
+    let mut poids = [[0; LIGNES]; BLOC];
+    for b in 0..colonnes / BLOC {
+        codes(disposition, &tuile[b * g.codes..(b + 1) * g.codes], &mut poids);
+        let echelles = &tuile[regions.echelles + b * g.echelles..];
+        let debut_super = regions.superechelles + b / BLOCS_PAR_SUPERBLOC * g.superechelles;
+        let superechelles = tuile.get(debut_super..).unwrap_or_default();
+        for (c, sortie) in sorties.iter_mut().enumerate() {
+            let place = b * panneau.largeur + c;
+            let q = &panneau.q[place * BLOC..(place + 1) * BLOC];
+            for (ligne, y) in sortie.iter_mut().enumerate() {
+                let entiers = produits_entiers(&poids, ligne, q, disposition.zero());
+                let (e, m) = mettre_a_l_echelle(disposition, echelles, superechelles, ligne, entiers);
+                *y += e * panneau.echelles[place] + m * panneau.sommes[place];
+            }
+        }
+    }
+}
+
+/// Produits scalaires entiers des deux moitiés d'un bloc.
+fn produits_entiers(poids: &[[u8; LIGNES]; BLOC], ligne: usize, q: &[i8], zero: i32) -> [i32; 2] {
+    let terme = |i: usize| (i32::from(poids[i][ligne]) - zero) * i32::from(q[i]);
+    [(0..16).map(terme).sum(), (16..BLOC).map(terme).sum()]
+}
+
+/// `(échelle · produit, minimum)` de la ligne, à multiplier par l'échelle et la somme de l'entrée.
+fn mettre_a_l_echelle(
+    disposition: Disposition,
+    echelles: &[u8],
+    superechelles: &[u8],
+    ligne: usize,
+    [a, b]: [i32; 2],
+) -> (f32, f32) {
+    match disposition {
+        Disposition::K4 | Disposition::K5 => {
+            let (d, dmin) = (lire_f16(superechelles, ligne), lire_f16(superechelles, LIGNES + ligne));
+            let (e, m) = (f32::from(echelles[ligne]), f32::from(echelles[LIGNES + ligne]));
+            (d * e * (a + b) as f32, -dmin * m)
+        }
+        Disposition::K6 => {
+            let e = |moitie: usize| f32::from(echelles[LIGNES * moitie + ligne].cast_signed());
+            (lire_f16(superechelles, ligne) * (e(0) * a as f32 + e(1) * b as f32), 0.0)
+        }
+        Disposition::E4M | Disposition::E5M => {
+            (lire_f16(echelles, ligne) * (a + b) as f32, lire_f16(echelles, LIGNES + ligne))
+        }
+        _ => (lire_f16(echelles, ligne) * (a + b) as f32, 0.0),
+    }
+}
+
+fn produit_flottant(
+    disposition: Disposition,
+    tuile: &[u8],
+    panneau: &Panneau<'_>,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let pas = disposition.geometrie().codes;
+    for (colonne, x) in tuile.chunks_exact(pas).zip(panneau.x.chunks_exact(panneau.largeur)) {
+        let poids: [f32; LIGNES] = std::array::from_fn(|l| match disposition {
+            Disposition::F16 => lire_f16(colonne, l),
+            Disposition::Bf16 => bf16::from_le_bytes([colonne[2 * l], colonne[2 * l + 1]]).to_f32(),
+            _ => f32::from_le_bytes([
+                colonne[4 * l],
+                colonne[4 * l + 1],
+                colonne[4 * l + 2],
+                colonne[4 * l + 3],
+            ]),
+        });
+        for (sortie, x) in sorties.iter_mut().zip(x) {
+            for (y, w) in sortie.iter_mut().zip(poids) {
+                *y += w * x;
+            }
+        }
+    }
+}
+
+fn scores(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: usize) {
+    for (q, sortie) in q.chunks_exact(dim).zip(sorties.chunks_mut(pas)) {
+        sortie[..LIGNES].fill(0.0);
+        for (q, cles) in q.iter().zip(cles.as_chunks::<LIGNES>().0) {
+            for (s, k) in sortie.iter_mut().zip(cles) {
+                *s += q * k.to_f32();
+            }
+        }
+    }
+}
+
+fn ponderer(p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]) {
+    for (p, y) in p.chunks(pas).zip(y.chunks_exact_mut(dim)) {
+        for (p, v) in p.iter().zip(v.chunks_exact(dim)) {
+            for (y, v) in y.iter_mut().zip(v) {
+                *y += p * v.to_f32();
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Chaque noyau de chaque niveau contre la référence, et la référence contre le décodage du fichier.
+
+use half::f16;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use super::activations::{Activations, Formes};
+use super::aiguillage::Niveau;
+use super::equipe::Equipe;
+use super::matrice::Matrice;
+use super::produit::{formes, produit};
+use super::reemballage::{self, disposition};
+use super::{TableNoyaux, reference};
+use crate::erreur::Resultat;
+use crate::formats::{Projection, VueTenseur};
+use crate::quant::SpecPoids;
+
+/// Erreur permise entre deux niveaux, relative à la plus grande sortie : seul l'ordre des additions
+/// en f32 change, les produits entiers sont exacts.
+const ECART_NIVEAUX: f32 = 2e-6;
+
+/// Octets d'essai d'un type, faits avec ses propres blocs de référence répétés.
+fn octets_d_essai(spec: SpecPoids, lignes: usize, colonnes: usize) -> Vec<u8> {
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/quant/");
+    let blocs = std::fs::read(format!("{base}{}.octets", spec.nom().to_lowercase())).unwrap();
+    let taille = spec.octets_pour(lignes * colonnes).unwrap();
+    blocs.into_iter().cycle().take(taille).collect()
+}
+
+/// Réemballe des octets comme s'ils venaient d'un fichier.
+fn reemballer(equipe: &mut Equipe, spec: SpecPoids, octets: &[u8], forme: [usize; 2]) -> Resultat<Matrice> {
+    let octets = Projection::possedee(octets.to_vec()).vue(0..octets.len()).unwrap();
+    let vue = VueTenseur { nom: "blk.0.x".into(), spec, forme: forme.to_vec(), octets };
+    reemballage::reemballer(equipe, &vue, "essai.gguf")
+}
+
+fn hasard(n: usize, graine: u64) -> Vec<f32> {
+    let mut hasard = StdRng::seed_from_u64(graine);
+    (0..n).map(|_| hasard.random::<f32>() * 2.0 - 1.0).collect()
+}
+
+fn entrees(table: &TableNoyaux, x: &[f32], colonnes: usize, formes: Formes) -> Activations {
+    let mut a = Activations::default();
+    let ecriture = a.preparer(x.len() / colonnes, colonnes, formes);
+    for (jeton, x) in x.chunks(colonnes).enumerate() {
+        // SAFETY: un seul fil.
+        unsafe { table.ranger(x, jeton, &ecriture) };
+    }
+    a
+}
+
+fn calculer(table: &TableNoyaux, equipe: &mut Equipe, m: &Matrice, x: &[f32]) -> Vec<f32> {
+    let a = entrees(table, x, m.colonnes(), formes([m]));
+    let mut y = vec![0.0; a.n() * m.lignes()];
+    produit(table, equipe, &[m], &a, &mut y);
+    y
+}
+
+/// Plus grand écart, relatif à la plus grande valeur attendue.
+fn ecart(obtenu: &[f32], attendu: &[f32]) -> f32 {
+    assert_eq!(obtenu.len(), attendu.len());
+    let echelle = attendu.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let ecart = obtenu.iter().zip(attendu).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+    assert!(obtenu.iter().all(|x| x.is_finite()));
+    ecart / echelle
+}
+
+/// Colonnes d'essai : le plus petit nombre possible, puis un nombre impair de groupes.
+fn colonnes_d_essai(spec: SpecPoids) -> [usize; 2] {
+    let groupe = disposition(spec).colonnes_par_groupe().max(spec.poids_par_bloc());
+    if groupe == 1 { [5, 48] } else { [groupe, 3 * groupe] }
+}
+
+#[test]
+fn la_reference_egale_le_produit_des_poids_decodes() {
+    let mut equipe = Equipe::nouvelle(1).unwrap();
+    for spec in SpecPoids::tous() {
+        for colonnes in colonnes_d_essai(spec) {
+            let octets = octets_d_essai(spec, 19, colonnes);
+            let mut poids = vec![0.0; 19 * colonnes];
+            spec.dequantifier(&octets, &mut poids).unwrap();
+            // Les octets d'essai sont quelconques ; un type requantifié a une échelle f16.
+            if poids.iter().any(|p| p.is_nan() || p.abs() > 1e6) {
+                continue;
+            }
+            let m = reemballer(&mut equipe, spec, &octets, [19, colonnes]).unwrap();
+            // Des entrées que l'arrondi à 8 bits ne change pas : entiers dont le plus grand est 127.
+            let mut x: Vec<f32> = hasard(2 * colonnes, 3).iter().map(|x| (x * 127.0).round()).collect();
+            x.chunks_mut(32).for_each(|bloc| bloc[0] = 127.0);
+            let ligne =
+                |x: &[f32], w: &[f32]| x.iter().zip(w).map(|(x, w)| f64::from(x * w)).sum::<f64>() as f32;
+            let attendu: Vec<f32> = x
+                .chunks(colonnes)
+                .flat_map(|x| poids.chunks(colonnes).map(|w| ligne(x, w)).collect::<Vec<_>>())
+                .collect();
+            let obtenu = calculer(&reference::table(), &mut equipe, &m, &x);
+            // Les types sans noyau propre sont requantifiés en 8 bits.
+            let requantifie =
+                matches!(spec, SpecPoids::Q2K | SpecPoids::Iq4Xs | SpecPoids::Mxfp4 | SpecPoids::Nvfp4);
+            let permis = if requantifie { 1e-2 } else { 3e-6 };
+            let e = ecart(&obtenu, &attendu);
+            assert!(e < permis, "{spec}, {colonnes} colonnes : {e}");
+        }
+    }
+}
+
+#[test]
+fn chaque_niveau_egale_la_reference_sur_des_formes_ingrates() {
+    let mut equipe = Equipe::nouvelle(1).unwrap();
+    for niveau in Niveau::disponibles() {
+        let table = TableNoyaux::choisir(Some(niveau)).unwrap();
+        for spec in SpecPoids::tous() {
+            for colonnes in colonnes_d_essai(spec) {
+                for (lignes, jetons) in [(1, 1), (16, 2), (17, 7), (33, 16), (15, 37)] {
+                    let octets = octets_d_essai(spec, lignes, colonnes);
+                    let Ok(m) = reemballer(&mut equipe, spec, &octets, [lignes, colonnes]) else {
+                        continue;
+                    };
+                    let x = hasard(jetons * colonnes, 5);
+                    let attendu = calculer(&reference::table(), &mut equipe, &m, &x);
+                    let e = ecart(&calculer(&table, &mut equipe, &m, &x), &attendu);
+                    assert!(
+                        e < ECART_NIVEAUX,
+                        "{niveau}, {spec}, {lignes}×{colonnes}, {jetons} jetons : {e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn les_produits_entiers_sont_exacts_aux_extremes() {
+    // Échelles à 1, entrées et codes extrêmes : chaque somme est un entier que f32 porte exactement.
+    let mut equipe = Equipe::nouvelle(1).unwrap();
+    let un = f16::from_f32(1.0).to_le_bytes();
+    for niveau in Niveau::disponibles() {
+        let table = TableNoyaux::choisir(Some(niveau)).unwrap();
+        for (spec, remplissage) in [
+            (SpecPoids::Q4_0, 0xFF),
+            (SpecPoids::Q4_0, 0x00),
+            (SpecPoids::Q4_1, 0xFF),
+            (SpecPoids::Q5_0, 0xFF),
+            (SpecPoids::Q5_1, 0xFF),
+            (SpecPoids::Q8_0, 0x80),
+            (SpecPoids::Q8_0, 0x7F),
+        ] {
+            let mut octets = vec![remplissage; spec.octets_par_bloc() * 2 * 16];
+            for bloc in octets.chunks_mut(spec.octets_par_bloc()) {
+                bloc[..2].copy_from_slice(&un);
+                if matches!(spec, SpecPoids::Q4_1 | SpecPoids::Q5_1) {
+                    bloc[2..4].copy_from_slice(&un);
+                }
+            }
+            let m = reemballer(&mut equipe, spec, &octets, [16, 64]).unwrap();
+            for x in [[127.0; 64], [-127.0; 64]] {
+                let attendu = calculer(&reference::table(), &mut equipe, &m, &x);
+                assert_eq!(calculer(&table, &mut equipe, &m, &x), attendu, "{niveau}, {spec}");
+            }
+        }
+    }
+}
+
+#[test]
+fn un_jeton_seul_ou_parmi_d_autres_donne_les_memes_bits() {
+    let mut equipe = Equipe::nouvelle(3).unwrap();
+    for niveau in Niveau::disponibles() {
+        let table = TableNoyaux::choisir(Some(niveau)).unwrap();
+        for spec in [SpecPoids::Q4_0, SpecPoids::Q4_1, SpecPoids::Q4K, SpecPoids::Q6K, SpecPoids::F16] {
+            let octets = octets_d_essai(spec, 50, 512);
+            let m = reemballer(&mut equipe, spec, &octets, [50, 512]).unwrap();
+            let x = hasard(29 * 512, 9);
+            let ensemble = calculer(&table, &mut equipe, &m, &x);
+            for (x, y) in x.chunks(512).zip(ensemble.chunks(50)) {
+                assert_eq!(calculer(&table, &mut equipe, &m, x), y, "{niveau}, {spec}");
+            }
+        }
+    }
+}
+
+#[test]
+fn l_attention_de_chaque_niveau_egale_la_reference() {
+    for niveau in Niveau::disponibles() {
+        let table = TableNoyaux::choisir(Some(niveau)).unwrap();
+        for dim in [2, 8, 18, 64, 80, 256] {
+            for n in [1, 3, 7] {
+                let en_f16 = |n, g| hasard(n, g).into_iter().map(f16::from_f32).collect::<Vec<_>>();
+                let (q, cles, v) = (hasard(n * dim, 1), en_f16(16 * dim, 2), en_f16(13 * dim, 3));
+                let mesurer = |t: &TableNoyaux| {
+                    let mut s = vec![0.0; n * 20];
+                    t.scores(&q, dim, &cles, &mut s, 20);
+                    let mut y = hasard(n * dim, 4);
+                    t.ponderer(&s, 20, dim, &v, &mut y);
+                    (s, y)
+                };
+                let (attendus, obtenus) = (mesurer(&reference::table()), mesurer(&table));
+                assert!(ecart(&obtenus.0, &attendus.0) < ECART_NIVEAUX, "{niveau}, scores, dimension {dim}");
+                assert!(ecart(&obtenus.1, &attendus.1) < ECART_NIVEAUX, "{niveau}, valeurs, dimension {dim}");
+            }
+        }
+    }
+}
+
+#[test]
+fn un_poids_non_fini_ou_une_taille_fausse_sont_refuses() {
+    let mut equipe = Equipe::nouvelle(1).unwrap();
+    let mut octets = octets_d_essai(SpecPoids::Q4_0, 2, 64);
+    assert!(reemballer(&mut equipe, SpecPoids::Q4_0, &octets, [3, 64]).is_err());
+    octets[..2].copy_from_slice(&f16::NAN.to_le_bytes());
+    let refus = reemballer(&mut equipe, SpecPoids::Q4_0, &octets, [2, 64]).err().unwrap();
+    assert!(refus.to_string().contains("blk.0.x"), "{refus}");
+}

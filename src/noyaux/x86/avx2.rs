@@ -1,0 +1,469 @@
+//! AVX2 : une tuile en deux moitiés de 8 lignes ; les produits de 8 bits passent par des sommes de 16 bits.
+
+// Comme en AVX-512 : aucune fonction fermée passée à la bibliothèque standard.
+use std::arch::x86_64::*;
+
+use half::f16;
+
+use super::par_groupes;
+use crate::noyaux::activations::Panneau;
+use crate::noyaux::aiguillage::Niveau;
+use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
+use crate::noyaux::{Produit, TableNoyaux, table_elementaire};
+
+/// Lignes d'une moitié de tuile.
+const MOITIE: usize = 8;
+
+/// Table de ce niveau ; à n'employer que si le processeur l'a.
+pub(in crate::noyaux) fn table() -> TableNoyaux {
+    let produits: [Produit; Disposition::TOUTES.len()] = [
+        blocs::<4, false>,
+        blocs::<4, true>,
+        blocs::<5, false>,
+        blocs::<5, true>,
+        blocs::<8, false>,
+        superblocs::<4>,
+        superblocs::<5>,
+        superblocs_signes,
+        flottants::<{ Disposition::F32 as usize }>,
+        flottants::<{ Disposition::F16 as usize }>,
+        flottants::<{ Disposition::Bf16 as usize }>,
+    ];
+    table_elementaire!(
+        Niveau::Avx2,
+        produits,
+        scores,
+        ponderer,
+        #[target_feature(enable = "avx2,fma,f16c")]
+    )
+}
+
+/// Codes d'un bloc pour 8 lignes, huit rangées de quatre colonnes.
+///
+/// # Safety
+/// `p` (décalé de 32 octets pour la seconde moitié) porte un bloc entier de codes de `BITS` bits.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn codes<const BITS: usize>(p: *const u8) -> [__m256i; 8] {
+    // SAFETY: les demi-rangées lues sont dans le bloc promis par l'appelant.
+    let rangee = |j: usize| unsafe { _mm256_loadu_si256(p.add(64 * j).cast()) };
+    let mut w = [_mm256_setzero_si256(); 8];
+    if BITS == 8 {
+        for (j, w) in w.iter_mut().enumerate() {
+            *w = rangee(j);
+        }
+        return w;
+    }
+    let masque = _mm256_set1_epi8(0x0F);
+    for j in 0..4 {
+        let octets = rangee(j);
+        w[j] = _mm256_and_si256(octets, masque);
+        w[j + 4] = _mm256_and_si256(_mm256_srli_epi16::<4>(octets), masque);
+    }
+    if BITS == 5 {
+        let hauts = rangee(4);
+        for (j, w) in w.iter_mut().enumerate() {
+            let bit = _mm256_set1_epi8((1u8 << j).cast_signed());
+            let leves = _mm256_cmpeq_epi8(_mm256_and_si256(hauts, bit), bit);
+            *w = _mm256_or_si256(*w, _mm256_and_si256(leves, _mm256_set1_epi8(16)));
+        }
+    }
+    if BITS == 6 {
+        let masque = _mm256_set1_epi8(0x30);
+        let joindre = |w, a| _mm256_or_si256(w, _mm256_and_si256(a, masque));
+        for i in 0..2 {
+            let hauts = rangee(4 + i);
+            w[4 * i] = joindre(w[4 * i], _mm256_slli_epi16::<4>(hauts));
+            w[4 * i + 1] = joindre(w[4 * i + 1], _mm256_slli_epi16::<2>(hauts));
+            w[4 * i + 2] = joindre(w[4 * i + 2], hauts);
+            w[4 * i + 3] = joindre(w[4 * i + 3], _mm256_srli_epi16::<2>(hauts));
+        }
+    }
+    w
+}
+
+/// Produits scalaires des deux moitiés d'un bloc de codes de `BITS` bits, zéro non retranché ; pour 8
+/// bits, le zéro (128) est déjà retranché.
+///
+/// Les sommes partielles de 16 bits ne débordent pas : un produit double vaut au plus `2·127·max`, soit
+/// 3 810 à 4 bits (huit tiennent), 7 874 à 5 (quatre), 16 002 à 6 (deux), 32 512 à 8 en valeur absolue (un).
+///
+/// # Safety
+/// `q` porte 32 codes.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn scalaires<const BITS: usize>(w: &[__m256i; 8], q: *const i8) -> [__m256i; 2] {
+    let uns = _mm256_set1_epi16(1);
+    let doubles = |j: usize| {
+        // SAFETY: quatre codes à la fois, huit fois : les 32 promis par l'appelant.
+        let q = _mm256_set1_epi32(unsafe { q.add(4 * j).cast::<i32>().read_unaligned() });
+        if BITS == 8 {
+            let w = _mm256_xor_si256(w[j], _mm256_set1_epi8(-128));
+            return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(q, w));
+        }
+        _mm256_maddubs_epi16(w[j], q)
+    };
+    let quatre = |j: usize| match BITS {
+        4 | 5 => {
+            let paires = [
+                _mm256_add_epi16(doubles(j), doubles(j + 1)),
+                _mm256_add_epi16(doubles(j + 2), doubles(j + 3)),
+            ];
+            _mm256_madd_epi16(_mm256_add_epi16(paires[0], paires[1]), uns)
+        }
+        6 => _mm256_add_epi32(
+            _mm256_madd_epi16(_mm256_add_epi16(doubles(j), doubles(j + 1)), uns),
+            _mm256_madd_epi16(_mm256_add_epi16(doubles(j + 2), doubles(j + 3)), uns),
+        ),
+        _ => {
+            let seul = |j: usize| _mm256_madd_epi16(doubles(j), uns);
+            _mm256_add_epi32(
+                _mm256_add_epi32(seul(j), seul(j + 1)),
+                _mm256_add_epi32(seul(j + 2), seul(j + 3)),
+            )
+        }
+    };
+    [quatre(0), quatre(4)]
+}
+
+/// 8 nombres f16.
+///
+/// # Safety
+/// `p` porte 16 octets.
+#[target_feature(enable = "avx2,f16c")]
+#[inline]
+unsafe fn huit_f16(p: *const u8) -> __m256 {
+    // SAFETY: 16 octets promis par l'appelant.
+    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(p.cast()) })
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn ecrire<const N: usize>(y: &[__m256; N], sorties: &mut [[f32; LIGNES]], moitie: usize) {
+    for (y, sortie) in y.iter().zip(sorties) {
+        // SAFETY: la moitié d'une sortie est exactement un registre.
+        unsafe { _mm256_storeu_ps(sortie[moitie * MOITIE..(moitie + 1) * MOITIE].as_mut_ptr(), *y) };
+    }
+}
+
+/// Blocs de 32 à échelle f16, et minimum si `MINIMUM`.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn blocs<const BITS: usize, const MINIMUM: bool>(
+    tuile: &[u8],
+    colonnes: usize,
+    panneau: &Panneau<'_>,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    for moitie in 0..2 {
+        par_groupes!(panneau.largeur, [4, 2, 1], |c, N| {
+            // SAFETY: `TableNoyaux::produit` a vérifié les longueurs de la tuile, du panneau et des sorties.
+            unsafe { blocs_n::<BITS, MINIMUM, N>(tuile, colonnes, panneau, (c, moitie), sorties) }
+        });
+    }
+}
+
+/// # Safety
+/// Longueurs vérifiées par `TableNoyaux::produit` ; `c0 + N ≤ panneau.largeur`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    p: &Panneau<'_>,
+    (c0, moitie): (usize, usize),
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let disposition = const {
+        match (BITS, MINIMUM) {
+            (4, false) => Disposition::E4,
+            (4, true) => Disposition::E4M,
+            (5, false) => Disposition::E5,
+            (5, true) => Disposition::E5M,
+            _ => Disposition::E8,
+        }
+    };
+    let g = disposition.geometrie();
+    let echelles = disposition.regions(colonnes).echelles;
+    let mut y = [_mm256_setzero_ps(); N];
+    for b in 0..colonnes / BLOC {
+        let place = b * p.largeur + c0;
+        // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
+        unsafe {
+            let w = codes::<BITS>(tuile.as_ptr().add(b * g.codes + 32 * moitie));
+            let e = tuile.as_ptr().add(echelles + b * g.echelles + 16 * moitie);
+            let (echelle, minimum) = (huit_f16(e), if MINIMUM { huit_f16(e.add(32)) } else { y[0] });
+            for (c, y) in y.iter_mut().enumerate() {
+                let [u, v] = scalaires::<BITS>(&w, p.q.as_ptr().add((place + c) * BLOC));
+                let mut entier = _mm256_add_epi32(u, v);
+                if BITS != 8 && !MINIMUM {
+                    let zeros = *p.zeros.as_ptr().add(place + c);
+                    let zero = (zeros[0] + zeros[1]) * (disposition.zero() / 8);
+                    entier = _mm256_add_epi32(entier, _mm256_set1_epi32(zero));
+                }
+                let d = _mm256_mul_ps(echelle, _mm256_set1_ps(*p.echelles.as_ptr().add(place + c)));
+                *y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(entier), d, *y);
+                if MINIMUM {
+                    *y = _mm256_fmadd_ps(minimum, _mm256_set1_ps(*p.sommes.as_ptr().add(place + c)), *y);
+                }
+            }
+        }
+    }
+    ecrire(&y, &mut sorties[c0..], moitie);
+}
+
+/// Superblocs à échelle et minimum entiers par bloc (Q4_K, Q5_K).
+#[target_feature(enable = "avx2,fma,f16c")]
+fn superblocs<const BITS: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    panneau: &Panneau<'_>,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    for moitie in 0..2 {
+        par_groupes!(panneau.largeur, [2, 1], |c, N| {
+            // SAFETY: longueurs vérifiées par `TableNoyaux::produit`.
+            unsafe { superblocs_n::<BITS, N>(tuile, colonnes, panneau, (c, moitie), sorties) }
+        });
+    }
+}
+
+/// # Safety
+/// Comme `blocs_n`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn superblocs_n<const BITS: usize, const N: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    p: &Panneau<'_>,
+    (c0, moitie): (usize, usize),
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let disposition = const { if BITS == 4 { Disposition::K4 } else { Disposition::K5 } };
+    let g = disposition.geometrie();
+    let regions = disposition.regions(colonnes);
+    let mut y = [_mm256_setzero_ps(); N];
+    for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
+        let mut produits = [_mm256_setzero_ps(); N];
+        let mut minima = [_mm256_setzero_ps(); N];
+        for b in s * BLOCS_PAR_SUPERBLOC..(s + 1) * BLOCS_PAR_SUPERBLOC {
+            let place = b * p.largeur + c0;
+            // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
+            unsafe {
+                let w = codes::<BITS>(tuile.as_ptr().add(b * g.codes + 32 * moitie));
+                let e = tuile.as_ptr().add(regions.echelles + b * g.echelles + MOITIE * moitie);
+                let entiers =
+                    |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())));
+                let (echelle, minimum) = (entiers(e), entiers(e.add(LIGNES)));
+                for c in 0..N {
+                    let [u, v] = scalaires::<BITS>(&w, p.q.as_ptr().add((place + c) * BLOC));
+                    let entier = _mm256_cvtepi32_ps(_mm256_add_epi32(u, v));
+                    let d = _mm256_mul_ps(echelle, _mm256_set1_ps(*p.echelles.as_ptr().add(place + c)));
+                    produits[c] = _mm256_fmadd_ps(entier, d, produits[c]);
+                    let somme = _mm256_set1_ps(*p.sommes.as_ptr().add(place + c));
+                    minima[c] = _mm256_fmadd_ps(minimum, somme, minima[c]);
+                }
+            }
+        }
+        // SAFETY: superbloc `s` de la tuile.
+        let (d, dmin) = unsafe {
+            let debut = tuile.as_ptr().add(regions.superechelles + s * g.superechelles + 16 * moitie);
+            (huit_f16(debut), huit_f16(debut.add(32)))
+        };
+        for c in 0..N {
+            y[c] = _mm256_fmadd_ps(d, produits[c], y[c]);
+            y[c] = _mm256_fnmadd_ps(dmin, minima[c], y[c]);
+        }
+    }
+    ecrire(&y, &mut sorties[c0..], moitie);
+}
+
+/// Superblocs à échelles signées pour 16 colonnes (Q6_K).
+#[target_feature(enable = "avx2,fma,f16c")]
+fn superblocs_signes(tuile: &[u8], colonnes: usize, panneau: &Panneau<'_>, sorties: &mut [[f32; LIGNES]]) {
+    for moitie in 0..2 {
+        par_groupes!(panneau.largeur, [4, 2, 1], |c, N| {
+            // SAFETY: longueurs vérifiées par `TableNoyaux::produit`.
+            unsafe { superblocs_signes_n::<N>(tuile, colonnes, panneau, (c, moitie), sorties) }
+        });
+    }
+}
+
+/// # Safety
+/// Comme `blocs_n`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn superblocs_signes_n<const N: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    p: &Panneau<'_>,
+    (c0, moitie): (usize, usize),
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let g = Disposition::K6.geometrie();
+    let regions = Disposition::K6.regions(colonnes);
+    let mut y = [_mm256_setzero_ps(); N];
+    for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
+        let mut produits = [_mm256_setzero_ps(); N];
+        for b in s * BLOCS_PAR_SUPERBLOC..(s + 1) * BLOCS_PAR_SUPERBLOC {
+            let place = b * p.largeur + c0;
+            // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
+            unsafe {
+                let w = codes::<6>(tuile.as_ptr().add(b * g.codes + 32 * moitie));
+                let e = tuile.as_ptr().add(regions.echelles + b * g.echelles + MOITIE * moitie);
+                let signees =
+                    |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
+                let (premiere, seconde) = (signees(e), signees(e.add(LIGNES)));
+                for (c, produit) in produits.iter_mut().enumerate() {
+                    let zeros = *p.zeros.as_ptr().add(place + c);
+                    let [u, v] = scalaires::<6>(&w, p.q.as_ptr().add((place + c) * BLOC));
+                    let reel =
+                        |i, zero: i32| _mm256_cvtepi32_ps(_mm256_add_epi32(i, _mm256_set1_epi32(4 * zero)));
+                    let somme = _mm256_mul_ps(reel(u, zeros[0]), premiere);
+                    let somme = _mm256_fmadd_ps(reel(v, zeros[1]), seconde, somme);
+                    let d = _mm256_set1_ps(*p.echelles.as_ptr().add(place + c));
+                    *produit = _mm256_fmadd_ps(somme, d, *produit);
+                }
+            }
+        }
+        // SAFETY: superbloc `s` de la tuile.
+        let d = unsafe {
+            huit_f16(tuile.as_ptr().add(regions.superechelles + s * g.superechelles + 16 * moitie))
+        };
+        for c in 0..N {
+            y[c] = _mm256_fmadd_ps(d, produits[c], y[c]);
+        }
+    }
+    ecrire(&y, &mut sorties[c0..], moitie);
+}
+
+/// Poids flottants (`D` : rang de la disposition).
+#[target_feature(enable = "avx2,fma,f16c")]
+fn flottants<const D: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    panneau: &Panneau<'_>,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    par_groupes!(panneau.largeur, [4, 2, 1], |c, N| {
+        // SAFETY: longueurs vérifiées par `TableNoyaux::produit`.
+        unsafe { flottants_n::<D, N>(tuile, colonnes, panneau, c, sorties) }
+    });
+}
+
+/// # Safety
+/// Comme `blocs_n`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn flottants_n<const D: usize, const N: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    p: &Panneau<'_>,
+    c0: usize,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let pas = Disposition::TOUTES[D].geometrie().codes;
+    let mut y = [[_mm256_setzero_ps(); 2]; N];
+    for k in 0..colonnes {
+        // SAFETY: colonne `k` de la tuile, place `k · largeur + c` du panneau.
+        unsafe {
+            let debut = tuile.as_ptr().add(k * pas);
+            let w = [huit_poids::<D>(debut), huit_poids::<D>(debut.add(pas / 2))];
+            for (c, y) in y.iter_mut().enumerate() {
+                let x = _mm256_set1_ps(*p.x.as_ptr().add(k * p.largeur + c0 + c));
+                y[0] = _mm256_fmadd_ps(w[0], x, y[0]);
+                y[1] = _mm256_fmadd_ps(w[1], x, y[1]);
+            }
+        }
+    }
+    for moitie in 0..2 {
+        let mut sommes = [_mm256_setzero_ps(); N];
+        for (somme, y) in sommes.iter_mut().zip(y) {
+            *somme = y[moitie];
+        }
+        ecrire(&sommes, &mut sorties[c0..], moitie);
+    }
+}
+
+/// # Safety
+/// `p` porte 8 poids de la disposition `D`.
+#[target_feature(enable = "avx2,f16c")]
+#[inline]
+unsafe fn huit_poids<const D: usize>(p: *const u8) -> __m256 {
+    // SAFETY: 32 ou 16 octets promis par l'appelant.
+    unsafe {
+        match Disposition::TOUTES[D] {
+            Disposition::F16 => huit_f16(p),
+            Disposition::Bf16 => {
+                let mots = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(mots))
+            }
+            _ => _mm256_loadu_ps(p.cast()),
+        }
+    }
+}
+
+/// Scores de 16 clés.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn scores(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: usize) {
+    par_groupes!(q.len() / dim, [4, 2, 1], |i, N| {
+        let mut s = [[_mm256_setzero_ps(); 2]; N];
+        for d in 0..dim {
+            // SAFETY: `cles` a `dim` rangées de 16, `q` `dim` valeurs par requête (vérifié par la table).
+            unsafe {
+                let debut = cles.as_ptr().add(d * LIGNES).cast::<u8>();
+                let k = [huit_f16(debut), huit_f16(debut.add(16))];
+                for (r, s) in s.iter_mut().enumerate() {
+                    let q = _mm256_set1_ps(*q.as_ptr().add((i + r) * dim + d));
+                    s[0] = _mm256_fmadd_ps(k[0], q, s[0]);
+                    s[1] = _mm256_fmadd_ps(k[1], q, s[1]);
+                }
+            }
+        }
+        for (r, s) in s.into_iter().enumerate() {
+            // SAFETY: 16 places à `i · pas` (vérifié par la table).
+            unsafe {
+                _mm256_storeu_ps(sorties.as_mut_ptr().add((i + r) * pas), s[0]);
+                _mm256_storeu_ps(sorties.as_mut_ptr().add((i + r) * pas).add(MOITIE), s[1]);
+            }
+        }
+    });
+}
+
+/// Somme pondérée de valeurs, 8 dimensions à la fois, puis une à une.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn ponderer(p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]) {
+    let nb = v.len() / dim;
+    let entieres = dim / MOITIE * MOITIE;
+    for d in (0..entieres).step_by(MOITIE) {
+        par_groupes!(y.len() / dim, [4, 2, 1], |i, N| {
+            // SAFETY: `d + 8 ≤ dim` ; `y` a `n` lignes de `dim`, `v` en a `nb`.
+            unsafe {
+                let place = |r: usize| (i + r) * dim + d;
+                let mut cumul = [_mm256_setzero_ps(); N];
+                for (r, cumul) in cumul.iter_mut().enumerate() {
+                    *cumul = _mm256_loadu_ps(y.as_ptr().add(place(r)));
+                }
+                for j in 0..nb {
+                    let valeurs = huit_f16(v.as_ptr().add(j * dim + d).cast());
+                    for (r, cumul) in cumul.iter_mut().enumerate() {
+                        *cumul = _mm256_fmadd_ps(
+                            _mm256_set1_ps(*p.as_ptr().add((i + r) * pas + j)),
+                            valeurs,
+                            *cumul,
+                        );
+                    }
+                }
+                for (r, cumul) in cumul.into_iter().enumerate() {
+                    _mm256_storeu_ps(y.as_mut_ptr().add(place(r)), cumul);
+                }
+            }
+        });
+    }
+    for (p, y) in p.chunks(pas).zip(y.chunks_exact_mut(dim)) {
+        for (p, v) in p.iter().zip(v.chunks_exact(dim)) {
+            for (y, v) in y[entieres..].iter_mut().zip(&v[entieres..]) {
+                *y += p * v.to_f32();
+            }
+        }
+    }
+}

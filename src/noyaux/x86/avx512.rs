@@ -1,0 +1,437 @@
+//! AVX-512 VNNI : un registre porte les 16 lignes d'une tuile, un produit scalaire de quatre termes par voie.
+
+// Une fonction fermée passée à la bibliothèque standard (`map`, `from_fn`…) n'y serait pas compilée pour ces
+// registres : ici, des boucles, et des fonctions fermées appelées sur place seulement.
+use std::arch::x86_64::*;
+
+use half::f16;
+
+use super::par_groupes;
+use crate::noyaux::activations::Panneau;
+use crate::noyaux::aiguillage::Niveau;
+use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
+use crate::noyaux::{Produit, TableNoyaux, table_elementaire};
+
+/// Table de ce niveau ; à n'employer que si le processeur l'a.
+pub(in crate::noyaux) fn table() -> TableNoyaux {
+    let produits: [Produit; Disposition::TOUTES.len()] = [
+        blocs::<4, false>,
+        blocs::<4, true>,
+        blocs::<5, false>,
+        blocs::<5, true>,
+        blocs::<8, false>,
+        superblocs::<4>,
+        superblocs::<5>,
+        superblocs_signes,
+        flottants::<{ Disposition::F32 as usize }>,
+        flottants::<{ Disposition::F16 as usize }>,
+        flottants::<{ Disposition::Bf16 as usize }>,
+    ];
+    table_elementaire!(
+        Niveau::Avx512,
+        produits,
+        scores,
+        ponderer,
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma,f16c")]
+    )
+}
+
+/// Codes d'un bloc, huit rangées de quatre colonnes.
+///
+/// # Safety
+/// `p` porte un bloc entier de codes de `BITS` bits.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+unsafe fn codes<const BITS: usize>(p: *const u8) -> [__m512i; 8] {
+    // SAFETY: les rangées lues sont dans le bloc promis par l'appelant.
+    let rangee = |j: usize| unsafe { _mm512_loadu_si512(p.add(64 * j).cast()) };
+    let mut w = [_mm512_setzero_si512(); 8];
+    if BITS == 8 {
+        for (j, w) in w.iter_mut().enumerate() {
+            *w = rangee(j);
+        }
+        return w;
+    }
+    let masque = _mm512_set1_epi8(0x0F);
+    for j in 0..4 {
+        let octets = rangee(j);
+        w[j] = _mm512_and_si512(octets, masque);
+        w[j + 4] = _mm512_and_si512(_mm512_srli_epi16::<4>(octets), masque);
+    }
+    if BITS == 5 {
+        let hauts = rangee(4);
+        for (j, w) in w.iter_mut().enumerate() {
+            let leves = _mm512_test_epi8_mask(hauts, _mm512_set1_epi8((1u8 << j).cast_signed()));
+            *w = _mm512_mask_add_epi8(*w, leves, *w, _mm512_set1_epi8(16));
+        }
+    }
+    if BITS == 6 {
+        let masque = _mm512_set1_epi8(0x30);
+        // (a & masque) | w en une instruction.
+        let joindre = |w, a| _mm512_ternarylogic_epi32::<0xF8>(w, a, masque);
+        for i in 0..2 {
+            let hauts = rangee(4 + i);
+            w[4 * i] = joindre(w[4 * i], _mm512_slli_epi16::<4>(hauts));
+            w[4 * i + 1] = joindre(w[4 * i + 1], _mm512_slli_epi16::<2>(hauts));
+            w[4 * i + 2] = joindre(w[4 * i + 2], hauts);
+            w[4 * i + 3] = joindre(w[4 * i + 3], _mm512_srli_epi16::<2>(hauts));
+        }
+    }
+    w
+}
+
+/// Produits scalaires des deux moitiés d'un bloc, à partir de `depart`.
+///
+/// # Safety
+/// `q` porte 32 codes.
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+unsafe fn scalaires(w: &[__m512i; 8], q: *const i8, depart: [__m512i; 2]) -> [__m512i; 2] {
+    // SAFETY: quatre codes à la fois, huit fois : les 32 promis par l'appelant.
+    let quatre = |j: usize| _mm512_set1_epi32(unsafe { q.add(4 * j).cast::<i32>().read_unaligned() });
+    let [mut a, mut b] = depart;
+    for j in 0..4 {
+        a = _mm512_dpbusd_epi32(a, w[j], quatre(j));
+        b = _mm512_dpbusd_epi32(b, w[j + 4], quatre(j + 4));
+    }
+    [a, b]
+}
+
+/// `−zéro · somme` des deux moitiés ; `s` porte `−8 · somme`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn departs<const DECALAGE: u32>([a, b]: [i32; 2]) -> [__m512i; 2] {
+    let multiplier = |s| _mm512_slli_epi32::<DECALAGE>(_mm512_set1_epi32(s));
+    [multiplier(a), multiplier(b)]
+}
+
+/// 16 nombres f16.
+///
+/// # Safety
+/// `p` porte 32 octets.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn seize_f16(p: *const u8) -> __m512 {
+    // SAFETY: 32 octets promis par l'appelant.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(p.cast()) })
+}
+
+/// Blocs de 32 à échelle f16, et minimum si `MINIMUM`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn blocs<const BITS: usize, const MINIMUM: bool>(
+    tuile: &[u8],
+    colonnes: usize,
+    panneau: &Panneau<'_>,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    par_groupes!(panneau.largeur, [16, 8, 4, 2, 1], |c, N| {
+        // SAFETY: `TableNoyaux::produit` a vérifié les longueurs de la tuile, du panneau et des sorties.
+        unsafe { blocs_n::<BITS, MINIMUM, N>(tuile, colonnes, panneau, c, sorties) }
+    });
+}
+
+/// # Safety
+/// Longueurs vérifiées par `TableNoyaux::produit` ; `c0 + N ≤ panneau.largeur`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    p: &Panneau<'_>,
+    c0: usize,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let disposition = const {
+        match (BITS, MINIMUM) {
+            (4, false) => Disposition::E4,
+            (4, true) => Disposition::E4M,
+            (5, false) => Disposition::E5,
+            (5, true) => Disposition::E5M,
+            _ => Disposition::E8,
+        }
+    };
+    let g = disposition.geometrie();
+    let echelles = disposition.regions(colonnes).echelles;
+    let mut y = [_mm512_setzero_ps(); N];
+    for b in 0..colonnes / BLOC {
+        let place = b * p.largeur + c0;
+        // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
+        unsafe {
+            let w = codes::<BITS>(tuile.as_ptr().add(b * g.codes));
+            let e = tuile.as_ptr().add(echelles + b * g.echelles);
+            let (echelle, minimum) = (seize_f16(e), if MINIMUM { seize_f16(e.add(32)) } else { y[0] });
+            for (c, y) in y.iter_mut().enumerate() {
+                let zeros = *p.zeros.as_ptr().add(place + c);
+                let depart = match disposition {
+                    Disposition::E4 => departs::<0>(zeros),
+                    Disposition::E5 => departs::<1>(zeros),
+                    Disposition::E8 => departs::<4>(zeros),
+                    _ => [_mm512_setzero_si512(); 2],
+                };
+                let [a, b] = scalaires(&w, p.q.as_ptr().add((place + c) * BLOC), depart);
+                let entier = _mm512_cvtepi32_ps(_mm512_add_epi32(a, b));
+                let d = _mm512_mul_ps(echelle, _mm512_set1_ps(*p.echelles.as_ptr().add(place + c)));
+                *y = _mm512_fmadd_ps(entier, d, *y);
+                if MINIMUM {
+                    *y = _mm512_fmadd_ps(minimum, _mm512_set1_ps(*p.sommes.as_ptr().add(place + c)), *y);
+                }
+            }
+        }
+    }
+    ecrire(&y, &mut sorties[c0..]);
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn ecrire<const N: usize>(y: &[__m512; N], sorties: &mut [[f32; LIGNES]]) {
+    for (y, sortie) in y.iter().zip(sorties) {
+        // SAFETY: une sortie est exactement un registre.
+        unsafe { _mm512_storeu_ps(sortie.as_mut_ptr(), *y) };
+    }
+}
+
+/// Superblocs à échelle et minimum entiers par bloc (Q4_K, Q5_K).
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn superblocs<const BITS: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    panneau: &Panneau<'_>,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    par_groupes!(panneau.largeur, [8, 4, 2, 1], |c, N| {
+        // SAFETY: longueurs vérifiées par `TableNoyaux::produit`.
+        unsafe { superblocs_n::<BITS, N>(tuile, colonnes, panneau, c, sorties) }
+    });
+}
+
+/// # Safety
+/// Comme `blocs_n`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn superblocs_n<const BITS: usize, const N: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    p: &Panneau<'_>,
+    c0: usize,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let disposition = const { if BITS == 4 { Disposition::K4 } else { Disposition::K5 } };
+    let g = disposition.geometrie();
+    let regions = disposition.regions(colonnes);
+    let mut y = [_mm512_setzero_ps(); N];
+    for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
+        let mut produits = [_mm512_setzero_ps(); N];
+        let mut minima = [_mm512_setzero_ps(); N];
+        for b in s * BLOCS_PAR_SUPERBLOC..(s + 1) * BLOCS_PAR_SUPERBLOC {
+            let place = b * p.largeur + c0;
+            // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
+            unsafe {
+                let w = codes::<BITS>(tuile.as_ptr().add(b * g.codes));
+                let e = tuile.as_ptr().add(regions.echelles + b * g.echelles);
+                let entiers =
+                    |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())));
+                let (echelle, minimum) = (entiers(e), entiers(e.add(LIGNES)));
+                for c in 0..N {
+                    let [u, v] =
+                        scalaires(&w, p.q.as_ptr().add((place + c) * BLOC), [_mm512_setzero_si512(); 2]);
+                    let entier = _mm512_cvtepi32_ps(_mm512_add_epi32(u, v));
+                    let d = _mm512_mul_ps(echelle, _mm512_set1_ps(*p.echelles.as_ptr().add(place + c)));
+                    produits[c] = _mm512_fmadd_ps(entier, d, produits[c]);
+                    let somme = _mm512_set1_ps(*p.sommes.as_ptr().add(place + c));
+                    minima[c] = _mm512_fmadd_ps(minimum, somme, minima[c]);
+                }
+            }
+        }
+        // SAFETY: superbloc `s` de la tuile.
+        let (d, dmin) = unsafe {
+            let debut = tuile.as_ptr().add(regions.superechelles + s * g.superechelles);
+            (seize_f16(debut), seize_f16(debut.add(32)))
+        };
+        for c in 0..N {
+            y[c] = _mm512_fmadd_ps(d, produits[c], y[c]);
+            y[c] = _mm512_fnmadd_ps(dmin, minima[c], y[c]);
+        }
+    }
+    ecrire(&y, &mut sorties[c0..]);
+}
+
+/// Superblocs à échelles signées pour 16 colonnes (Q6_K).
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn superblocs_signes(tuile: &[u8], colonnes: usize, panneau: &Panneau<'_>, sorties: &mut [[f32; LIGNES]]) {
+    par_groupes!(panneau.largeur, [8, 4, 2, 1], |c, N| {
+        // SAFETY: longueurs vérifiées par `TableNoyaux::produit`.
+        unsafe { superblocs_signes_n::<N>(tuile, colonnes, panneau, c, sorties) }
+    });
+}
+
+/// # Safety
+/// Comme `blocs_n`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn superblocs_signes_n<const N: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    p: &Panneau<'_>,
+    c0: usize,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let g = Disposition::K6.geometrie();
+    let regions = Disposition::K6.regions(colonnes);
+    let mut y = [_mm512_setzero_ps(); N];
+    for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
+        let mut produits = [_mm512_setzero_ps(); N];
+        for b in s * BLOCS_PAR_SUPERBLOC..(s + 1) * BLOCS_PAR_SUPERBLOC {
+            let place = b * p.largeur + c0;
+            // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
+            unsafe {
+                let w = codes::<6>(tuile.as_ptr().add(b * g.codes));
+                let e = tuile.as_ptr().add(regions.echelles + b * g.echelles);
+                let signees =
+                    |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
+                let (premiere, seconde) = (signees(e), signees(e.add(LIGNES)));
+                for (c, produit) in produits.iter_mut().enumerate() {
+                    let depart = departs::<2>(*p.zeros.as_ptr().add(place + c));
+                    let [u, v] = scalaires(&w, p.q.as_ptr().add((place + c) * BLOC), depart);
+                    let somme = _mm512_mul_ps(_mm512_cvtepi32_ps(u), premiere);
+                    let somme = _mm512_fmadd_ps(_mm512_cvtepi32_ps(v), seconde, somme);
+                    let d = _mm512_set1_ps(*p.echelles.as_ptr().add(place + c));
+                    *produit = _mm512_fmadd_ps(somme, d, *produit);
+                }
+            }
+        }
+        // SAFETY: superbloc `s` de la tuile.
+        let d = unsafe { seize_f16(tuile.as_ptr().add(regions.superechelles + s * g.superechelles)) };
+        for c in 0..N {
+            y[c] = _mm512_fmadd_ps(d, produits[c], y[c]);
+        }
+    }
+    ecrire(&y, &mut sorties[c0..]);
+}
+
+/// Poids flottants (`D` : rang de la disposition).
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn flottants<const D: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    panneau: &Panneau<'_>,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    par_groupes!(panneau.largeur, [8, 4, 2, 1], |c, N| {
+        // SAFETY: longueurs vérifiées par `TableNoyaux::produit`.
+        unsafe { flottants_n::<D, N>(tuile, colonnes, panneau, c, sorties) }
+    });
+}
+
+/// Deux cumuls par sortie, colonnes paires et impaires : une chaîne d'additions serait trop lente.
+///
+/// # Safety
+/// Comme `blocs_n`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+unsafe fn flottants_n<const D: usize, const N: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    p: &Panneau<'_>,
+    c0: usize,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let pas = Disposition::TOUTES[D].geometrie().codes;
+    let mut y = [[_mm512_setzero_ps(); 2]; N];
+    let mut colonne = 0;
+    let mut cumuler = |k: usize, parite: usize| {
+        // SAFETY: colonne `k` de la tuile, place `k · largeur + c` du panneau.
+        unsafe {
+            let w = seize_poids::<D>(tuile.as_ptr().add(k * pas));
+            for (c, y) in y.iter_mut().enumerate() {
+                let x = _mm512_set1_ps(*p.x.as_ptr().add(k * p.largeur + c0 + c));
+                y[parite] = _mm512_fmadd_ps(w, x, y[parite]);
+            }
+        }
+    };
+    while colonne + 1 < colonnes {
+        cumuler(colonne, 0);
+        cumuler(colonne + 1, 1);
+        colonne += 2;
+    }
+    if colonne < colonnes {
+        cumuler(colonne, 0);
+    }
+    let mut sommes = [_mm512_setzero_ps(); N];
+    for (somme, [a, b]) in sommes.iter_mut().zip(y) {
+        *somme = _mm512_add_ps(a, b);
+    }
+    ecrire(&sommes, &mut sorties[c0..]);
+}
+
+/// # Safety
+/// `p` porte 16 poids de la disposition `D`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+unsafe fn seize_poids<const D: usize>(p: *const u8) -> __m512 {
+    // SAFETY: 64 ou 32 octets promis par l'appelant.
+    unsafe {
+        match Disposition::TOUTES[D] {
+            Disposition::F16 => seize_f16(p),
+            Disposition::Bf16 => {
+                let mots = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(mots))
+            }
+            _ => _mm512_loadu_ps(p.cast()),
+        }
+    }
+}
+
+/// Scores de 16 clés.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn scores(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: usize) {
+    par_groupes!(q.len() / dim, [4, 2, 1], |i, N| {
+        let mut s = [[_mm512_setzero_ps(); 2]; N];
+        for d in 0..dim {
+            // SAFETY: `cles` a `dim` rangées de 16, `q` `dim` valeurs par requête (vérifié par la table).
+            unsafe {
+                let k = seize_f16(cles.as_ptr().add(d * LIGNES).cast());
+                for (r, s) in s.iter_mut().enumerate() {
+                    let q = _mm512_set1_ps(*q.as_ptr().add((i + r) * dim + d));
+                    s[d % 2] = _mm512_fmadd_ps(k, q, s[d % 2]);
+                }
+            }
+        }
+        for (r, [a, b]) in s.into_iter().enumerate() {
+            // SAFETY: 16 places à `i · pas` (vérifié par la table).
+            unsafe { _mm512_storeu_ps(sorties.as_mut_ptr().add((i + r) * pas), _mm512_add_ps(a, b)) };
+        }
+    });
+}
+
+/// Somme pondérée de valeurs, 16 dimensions à la fois ; la dernière tranche est masquée.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn ponderer(p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]) {
+    let nb = v.len() / dim;
+    for d in (0..dim).step_by(LIGNES) {
+        let masque = ((1u32 << (dim - d).min(LIGNES)) - 1) as __mmask16;
+        par_groupes!(y.len() / dim, [4, 2, 1], |i, N| {
+            // SAFETY: le masque borne chaque accès à la ligne ; `y` a `n` lignes, `v` en a `nb`.
+            unsafe {
+                let place = |r: usize| (i + r) * dim + d;
+                let mut cumul = [_mm512_setzero_ps(); N];
+                for (r, cumul) in cumul.iter_mut().enumerate() {
+                    *cumul = _mm512_maskz_loadu_ps(masque, y.as_ptr().add(place(r)));
+                }
+                for j in 0..nb {
+                    let mots = _mm256_maskz_loadu_epi16(masque, v.as_ptr().add(j * dim + d).cast());
+                    let valeurs = _mm512_cvtph_ps(mots);
+                    for (r, cumul) in cumul.iter_mut().enumerate() {
+                        *cumul = _mm512_fmadd_ps(
+                            _mm512_set1_ps(*p.as_ptr().add((i + r) * pas + j)),
+                            valeurs,
+                            *cumul,
+                        );
+                    }
+                }
+                for (r, cumul) in cumul.into_iter().enumerate() {
+                    _mm512_mask_storeu_ps(y.as_mut_ptr().add(place(r)), masque, cumul);
+                }
+            }
+        });
+    }
+}

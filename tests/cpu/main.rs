@@ -1,0 +1,201 @@
+//! Le moteur rapide contre le moteur de référence, sur de petits modèles faits à la volée.
+#![allow(clippy::unwrap_used)] // Clippy ne reconnaît pas les aides des tests d'intégration
+
+#[allow(dead_code)] // partagé avec les tests du moteur de référence, qui emploient le reste
+#[path = "../reference/modeles.rs"]
+mod modeles;
+
+use modeles::Essai;
+use rasfr::modele::Architecture;
+use rasfr::moteur::cpu::Cpu;
+use rasfr::moteur::reference::Reference;
+use rasfr::moteur::{Entree, Logits, Lot, Moteur, Reglages};
+use rasfr::noyaux::aiguillage::Niveau;
+use rasfr::poids::Poids;
+use rasfr::quant::SpecPoids;
+
+const FAMILLES: [&str; 7] = ["llama", "llama3", "mistral", "qwen2", "qwen3", "gemma3", "smollm3"];
+
+/// Écart permis avec des poids flottants : clés et valeurs sont arrondies en f16.
+const ECART_FLOTTANTS: f64 = 3e-3;
+
+/// Écart permis avec des poids quantifiés : les entrées sont arrondies à 8 bits par blocs de 32.
+const ECART_ENTIERS: f64 = 3e-2;
+
+type Lu = (Architecture, Poids);
+
+fn cpu((a, p): &Lu, isa: Option<Niveau>, fils: usize) -> Cpu {
+    Cpu::charger(a, p, &Reglages { fils: Some(fils), isa, ..Reglages::default() }).unwrap()
+}
+
+fn reference((a, p): &Lu) -> Reference {
+    Reference::avec_budget(a, p, &Reglages::default(), usize::MAX).unwrap()
+}
+
+fn jetons(n: usize, vocabulaire: usize) -> Vec<u32> {
+    (0..n).map(|i| ((i * i * 7 + i * 3 + 1) % vocabulaire) as u32).collect()
+}
+
+fn lot(jetons: &[u32], sequence: usize) -> Lot {
+    Lot { entrees: jetons.iter().map(|&jeton| Entree { jeton, sequence, logits: true }).collect() }
+}
+
+fn tout_d_un_coup(moteur: &mut dyn Moteur, jetons: &[u32]) -> Logits {
+    let mut etat = moteur.nouvel_etat(jetons.len(), 1).unwrap();
+    moteur.propager(&lot(jetons, 0), &mut etat).unwrap()
+}
+
+/// Écart quadratique moyen, relatif à l'écart type des logits attendus.
+fn ecart(obtenus: &Logits, attendus: &Logits) -> f64 {
+    assert_eq!(obtenus.valeurs.len(), attendus.valeurs.len());
+    let carres = |f: &dyn Fn(usize) -> f32| -> f64 {
+        (0..attendus.valeurs.len()).map(|i| f64::from(f(i)).powi(2)).sum()
+    };
+    let differences = carres(&|i| obtenus.valeurs[i] - attendus.valeurs[i]);
+    (differences / carres(&|i| attendus.valeurs[i])).sqrt()
+}
+
+#[test]
+fn chaque_architecture_suit_la_reference_en_gguf_et_au_format_du_hub() {
+    for famille in FAMILLES {
+        let essai = Essai::nouveau(famille);
+        let suite = jetons(17, essai.vocabulaire);
+        for (format, lu) in [("gguf", essai.par_gguf()), ("hub", essai.par_hub())] {
+            let attendus = tout_d_un_coup(&mut reference(&lu), &suite);
+            for niveau in Niveau::disponibles() {
+                let e = ecart(&tout_d_un_coup(&mut cpu(&lu, Some(niveau), 2), &suite), &attendus);
+                assert!(e < ECART_FLOTTANTS, "{famille} ({format}), {niveau} : écart {e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn chaque_type_de_poids_suit_la_reference() {
+    let essai = Essai::quantifiable("llama");
+    let suite = jetons(18, essai.vocabulaire);
+    for spec in SpecPoids::tous() {
+        let lu = essai.par_gguf_en(spec);
+        let attendus = tout_d_un_coup(&mut reference(&lu), &suite);
+        let flottant = matches!(spec, SpecPoids::F32 | SpecPoids::F16 | SpecPoids::Bf16);
+        let permis = if flottant { ECART_FLOTTANTS } else { ECART_ENTIERS };
+        // Le niveau générique est la référence des noyaux, où chaque type est déjà éprouvé.
+        for niveau in Niveau::disponibles().filter(|n| *n != Niveau::Generique) {
+            let e = ecart(&tout_d_un_coup(&mut cpu(&lu, Some(niveau), 2), &suite), &attendus);
+            assert!(e < permis, "{spec}, {niveau} : écart {e}");
+        }
+    }
+}
+
+#[test]
+fn chaque_architecture_quantifiee_suit_la_reference() {
+    for famille in FAMILLES {
+        let essai = Essai::quantifiable(famille);
+        let lu = essai.par_gguf_en(SpecPoids::Q8_0);
+        let suite = jetons(40, essai.vocabulaire);
+        let attendus = tout_d_un_coup(&mut reference(&lu), &suite);
+        let e = ecart(&tout_d_un_coup(&mut cpu(&lu, None, 2), &suite), &attendus);
+        assert!(e < ECART_ENTIERS, "{famille} : écart {e}");
+    }
+}
+
+#[test]
+fn le_nombre_de_fils_ne_change_aucun_bit() {
+    for (famille, spec) in [("llama", SpecPoids::Q4_0), ("gemma3", SpecPoids::Q6K)] {
+        let essai = Essai::quantifiable(famille);
+        let lu = essai.par_gguf_en(spec);
+        let suite = jetons(70, essai.vocabulaire);
+        let attendus = tout_d_un_coup(&mut cpu(&lu, None, 1), &suite);
+        for fils in [2, 3, 7] {
+            assert!(tout_d_un_coup(&mut cpu(&lu, None, fils), &suite) == attendus, "{famille}, {fils} fils");
+        }
+    }
+}
+
+#[test]
+fn amorcer_d_un_coup_ou_jeton_par_jeton_donne_les_memes_bits() {
+    for niveau in Niveau::disponibles() {
+        for (famille, spec) in [("llama", SpecPoids::Q4_0), ("gemma3", SpecPoids::F32)] {
+            let essai = Essai::quantifiable(famille);
+            let mut m = cpu(&essai.par_gguf_en(spec), Some(niveau), 2);
+            let suite = jetons(45, essai.vocabulaire);
+            let attendus = tout_d_un_coup(&mut m, &suite);
+            let mut etat = m.nouvel_etat(suite.len(), 1).unwrap();
+            for (i, jeton) in suite.iter().enumerate() {
+                let logits = m.propager(&Lot::suite(&[*jeton]), &mut etat).unwrap();
+                assert_eq!(logits.ligne(0), attendus.ligne(i), "{niveau}, {famille}, position {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn une_longue_suite_traverse_passes_tranches_et_fenetres() {
+    for famille in ["mistral", "llama"] {
+        let essai = Essai::nouveau(famille);
+        let lu = essai.par_gguf();
+        let suite = jetons(600, essai.vocabulaire);
+        let attendus = tout_d_un_coup(&mut reference(&lu), &suite);
+        let e = ecart(&tout_d_un_coup(&mut cpu(&lu, None, 2), &suite), &attendus);
+        assert!(e < ECART_FLOTTANTS, "{famille} : écart {e}");
+    }
+}
+
+#[test]
+fn des_sequences_melangees_dans_un_lot_valent_chacune_seule() {
+    let essai = Essai::quantifiable("gemma3");
+    let mut m = cpu(&essai.par_gguf_en(SpecPoids::Q4_0), None, 2);
+    let suites = [jetons(9, 70), jetons(34, 69), jetons(6, 31)];
+    let mut etat = m.nouvel_etat(34, 3).unwrap();
+    m.propager(&lot(&suites[1][..1], 1), &mut etat).unwrap();
+    let mut melange = Lot::default();
+    for i in 0..34 {
+        for s in [2, 0, 1] {
+            let rang = if s == 1 { i + 1 } else { i };
+            let entree = |&jeton| Entree { jeton, sequence: s, logits: i % 3 == 0 };
+            melange.entrees.extend(suites[s].get(rang).map(entree));
+        }
+    }
+    let logits = m.propager(&melange, &mut etat).unwrap();
+    let voulues: Vec<_> = melange.entrees.iter().filter(|e| e.logits).collect();
+    assert_eq!(logits.nb_lignes(), voulues.len());
+    for (s, suite) in suites.iter().enumerate() {
+        assert_eq!(etat.longueur(s), suite.len());
+        let seule = tout_d_un_coup(&mut m, suite);
+        let attendues = (usize::from(s == 1)..).step_by(3);
+        let lignes = (0..).zip(&voulues).filter(|(_, e)| e.sequence == s).map(|(ligne, _)| ligne);
+        for (ligne, attendue) in lignes.zip(attendues) {
+            assert_eq!(logits.ligne(ligne), seule.ligne(attendue), "séquence {s}");
+        }
+    }
+}
+
+#[test]
+fn tronquer_puis_continuer_vaut_un_etat_neuf() {
+    let essai = Essai::quantifiable("gemma3");
+    let mut m = cpu(&essai.par_gguf_en(SpecPoids::Q4K), None, 2);
+    let mut etat = m.nouvel_etat(40, 1).unwrap();
+    m.propager(&lot(&jetons(36, 70), 0), &mut etat).unwrap();
+    etat.tronquer(0, 19);
+    let logits = m.propager(&lot(&[3, 1, 4, 1, 5], 0), &mut etat).unwrap();
+    let mut suite = jetons(36, 70)[..19].to_vec();
+    suite.extend([3, 1, 4, 1, 5]);
+    let neufs = tout_d_un_coup(&mut m, &suite);
+    assert_eq!(logits.valeurs, neufs.valeurs[19 * essai.vocabulaire..]);
+}
+
+#[test]
+fn un_lot_impossible_est_refuse_sans_toucher_a_l_etat() {
+    let essai = Essai::quantifiable("llama");
+    let lu = essai.par_gguf_en(SpecPoids::Q4_0);
+    let mut m = cpu(&lu, None, 1);
+    let mut etat = m.nouvel_etat(4, 1).unwrap();
+    let mut refus = |lot: &Lot| m.propager(lot, &mut etat).unwrap_err().to_string();
+    assert!(refus(&Lot::default()).contains("vide"));
+    assert!(refus(&lot(&[70], 0)).contains("hors du vocabulaire"));
+    assert!(refus(&lot(&[1], 1)).contains("séquence 1"));
+    assert!(refus(&lot(&[1; 5], 0)).contains("contexte dépassé"));
+    assert_eq!(etat.longueur(0), 0);
+    let mut etranger = reference(&lu).nouvel_etat(4, 1).unwrap();
+    assert!(m.propager(&lot(&[1], 0), &mut etranger).unwrap_err().to_string().contains("autre moteur"));
+}
