@@ -6,10 +6,12 @@ use std::sync::Arc;
 use candle_core::quantized::gguf_file;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::ModelWeights;
+use rasfr::conversion::{Origine, Reglages, convertir};
 use rasfr::formats::gguf::Gguf;
 use rasfr::modele::architectures;
 use rasfr::moteur::{Lot, Moteur};
 use rasfr::poids::{Convention, Poids};
+use rasfr::quant::SpecPoids;
 
 use crate::modeles::Essai;
 use crate::{jetons, moteur};
@@ -66,8 +68,16 @@ fn smollm2_donne_les_probabilites_de_candle() {
         return;
     };
     let suite = [504, 3575, 282, 4649, 314, 253, 2103, 28, 260, 3575, 282];
-    let (nous, candle) = (probabilites(&chemin, &suite), probabilites_candle(&chemin, &suite));
-    // candle arrondit les activations à 8 bits devant des poids quantifiés ; le calcul ici est en f32.
+    let nous = probabilites(&chemin, &suite);
+    // Les mêmes poids en f32 : candle n'arrondit alors plus ses activations, rien ne doit différer.
+    let dossier = tempfile::tempdir().unwrap();
+    let exact = dossier.path().join("f32.gguf");
+    let reglages = Reglages { spec: SpecPoids::F32, plongement: None };
+    convertir(Origine::ouvrir(&chemin).unwrap(), &exact, reglages, |_| Ok(())).unwrap();
+    let e = ecart(&nous, &probabilites_candle(&exact, &suite));
+    assert!(e < 1e-5, "écart en f32 : {e}");
+    // Devant des poids quantifiés, candle arrondit les activations à 8 bits ; le calcul ici est en f32.
+    let candle = probabilites_candle(&chemin, &suite);
     let e = ecart(&nous, &candle);
     assert!(e < 0.02, "écart {e}");
     let premier = |p: &[f32]| (0..p.len()).max_by(|&a, &b| p[a].total_cmp(&p[b]));
