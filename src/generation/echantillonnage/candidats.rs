@@ -95,7 +95,6 @@ impl Candidats {
     }
 
     /// Ajoute les entrées de `bloc`, dont la première est le jeton `debut`, que `voulu` retient.
-    #[allow(clippy::cast_possible_truncation)] // un vocabulaire tient dans un u32
     fn prendre(&mut self, bloc: &[f32], debut: usize, voulu: impl Fn(f32) -> bool) {
         let candidat = |(i, &logit): (usize, &f32)| Candidat { logit, jeton: (debut + i) as u32 };
         self.gardes.extend(bloc.iter().enumerate().filter(|(_, l)| voulu(**l)).map(candidat));
@@ -138,7 +137,6 @@ impl Candidats {
 }
 
 /// Tire parmi tout le vocabulaire, sans rien trier ; `hasard` est dans [0, 1).
-#[allow(clippy::cast_possible_truncation)] // un vocabulaire tient dans un u32
 pub(super) fn tirer_parmi_tous(logits: &[f32], maximum: f32, temperature: f32, hasard: f64) -> u32 {
     const PAQUET: usize = 1024;
     let inverse = 1.0 / temperature;

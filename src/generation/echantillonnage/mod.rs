@@ -89,7 +89,7 @@ impl Echantillonneur {
 
     /// Uniforme dans [0, 1), par pas de 2⁻⁵³.
     fn hasard(&mut self) -> f64 {
-        #[allow(clippy::cast_precision_loss)] // 53 bits tiennent dans un f64
+        // 53 bits tiennent dans un f64.
         let entier = (self.alea.next_u64() >> 11) as f64;
         entier / (1u64 << 53) as f64
     }
@@ -109,8 +109,7 @@ fn maximum(logits: &[f32]) -> Resultat<f32> {
     Ok(maximum)
 }
 
-/// Le plus petit identifiant dont le logit vaut `maximum`.
-#[allow(clippy::cast_possible_truncation, clippy::float_cmp)] // `maximum` est l'une des valeurs, copiée telle quelle
+/// Le plus petit identifiant dont le logit vaut `maximum`, qui est l'un d'eux, copié tel quel.
 fn premier_egal(logits: &[f32], maximum: f32) -> u32 {
     logits.iter().position(|&l| l == maximum).unwrap_or(0) as u32
 }
