@@ -71,10 +71,10 @@ pub fn mesurer(octets: usize, fils: usize) -> Resultat<BandePassante> {
     Ok(BandePassante { octets_par_seconde: (tampon * passes) as f64 / duree, tampon, fils })
 }
 
-/// Secondes que mettent les fils, partis ensemble, à lire `passes` fois chacun sa part.
+/// Secondes que mettent les fils, partis ensemble, à lire `passes` fois chacun sa part : du premier
+/// parti au dernier arrivé.
 fn chronometrer(parts: &[&[u8]], passes: usize) -> f64 {
     let depart = Barrier::new(parts.len());
-    let arrivee = Barrier::new(parts.len());
     let lire = |part: &[u8]| {
         depart.wait();
         let debut = Instant::now();
@@ -83,15 +83,14 @@ fn chronometrer(parts: &[&[u8]], passes: usize) -> f64 {
             let sommes = part.chunks(BLOC).map(|bloc| sommer(black_box(bloc)));
             black_box(sommes.fold(0, u64::wrapping_add));
         }
-        arrivee.wait();
-        debut.elapsed().as_secs_f64()
+        (debut, Instant::now())
     };
     thread::scope(|portee| {
-        let (premiere, autres) = parts.split_first().map_or((&[][..], parts), |(p, a)| (*p, a));
-        for &part in autres {
-            portee.spawn(move || lire(part));
-        }
-        lire(premiere)
+        let fils: Vec<_> = parts.iter().map(|part| portee.spawn(|| lire(part))).collect();
+        let instants: Vec<_> = fils.into_iter().filter_map(|fil| fil.join().ok()).collect();
+        let debut = instants.iter().map(|i| i.0).min();
+        let fin = instants.iter().map(|i| i.1).max();
+        fin.zip(debut).map_or(f64::NAN, |(fin, debut)| (fin - debut).as_secs_f64())
     })
 }
 
