@@ -3,17 +3,12 @@
 use serde_json::Value;
 
 /// Vérifie les post-traitements par gabarit : la caisse indexe sans regarder les séquences et les
-/// jetons spéciaux qu'ils nomment. L'erreur est un bout de phrase.
+/// jetons spéciaux qu'ils nomment. Le type annoncé n'en dispense pas : s'il lui est inconnu, la caisse
+/// essaie toutes les formes qu'elle connaît, celle-ci comprise. L'erreur est un bout de phrase.
 pub(super) fn verifier_post_traitement(traitement: &Value) -> Result<(), String> {
-    match traitement.get("type").and_then(Value::as_str) {
-        Some("Sequence") => elements(traitement, "processors").iter().try_for_each(verifier_post_traitement),
-        // Sans type, la caisse essaie toutes les formes qu'elle connaît, celle-ci comprise.
-        Some("TemplateProcessing") | None => {
-            verifier_gabarit(traitement, "single", &["A"])?;
-            verifier_gabarit(traitement, "pair", &["A", "B"])
-        }
-        Some(_) => Ok(()),
-    }
+    elements(traitement, "processors").iter().try_for_each(verifier_post_traitement)?;
+    verifier_gabarit(traitement, "single", &["A"])?;
+    verifier_gabarit(traitement, "pair", &["A", "B"])
 }
 
 fn verifier_gabarit(traitement: &Value, cle: &str, sequences: &[&str]) -> Result<(), String> {
@@ -51,6 +46,9 @@ mod tests {
         assert_eq!(verifier_post_traitement(&gabarit(&sain)), Ok(()));
         assert_eq!(verifier_post_traitement(&Value::Null), Ok(()));
         let inconnu = gabarit(&json!([{ "SpecialToken": { "id": "<x>", "type_id": 0 } }]));
+        let mut mal_nomme = inconnu.clone();
+        mal_nomme["type"] = json!("TemplateProcessin");
+        assert!(verifier_post_traitement(&mal_nomme).unwrap_err().contains("<x>"));
         let suite = json!({ "type": "Sequence", "processors": [{ "type": "ByteLevel" }, inconnu] });
         assert!(verifier_post_traitement(&suite).unwrap_err().contains("<x>"));
         let seconde = gabarit(&json!([{ "Sequence": { "id": "B", "type_id": 0 } }]));
