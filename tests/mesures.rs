@@ -69,6 +69,7 @@ fn la_perplexite_d_un_modele_uniforme_est_la_taille_du_vocabulaire() {
     proche(&objet["intervalle"][1], uniforme);
     assert!(objet["secondes"].as_f64().unwrap() > 0.0);
     assert_eq!(objet["fichiers"][0]["fichier"], "a.txt");
+    assert!(objet["moteur"].is_string() && objet["appareil"].is_string(), "{objet}");
 
     let objet = atelier.reussir("perplexity -f a.txt -c 16 --stride 4 --json");
     let objet: Value = serde_json::from_str(&objet).unwrap();

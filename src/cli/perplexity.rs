@@ -15,6 +15,7 @@ use crate::erreur::Erreur;
 use crate::mesure::bilan::{Bilan, compter_octets};
 use crate::mesure::perplexite::{self, Fenetre, Methode, Notateur};
 use crate::modele::Modele;
+use crate::moteur::{Fiche, Moteur};
 use crate::nombres::ecrire_reel;
 use crate::segmenteur::OptionsDecoupage;
 
@@ -77,9 +78,10 @@ pub fn executer(arguments: Arguments) -> Result<()> {
     let travaux = arguments.fichiers.iter().zip(&textes);
     let travaux =
         travaux.map(|(f, texte)| arguments.preparer(f, texte, &modele)).collect::<Result<Vec<_>>>()?;
-    let bilans = arguments.noter(&modele, &travaux)?;
+    let mut moteur = arguments.modele.fabriquer_moteur(&modele)?;
+    let bilans = arguments.noter(&modele, &mut *moteur, &travaux)?;
     if arguments.json {
-        return Ok(sortie::ecrire_json(&arguments.en_json(&modele, &travaux, &bilans))?);
+        return Ok(sortie::ecrire_json(&arguments.en_json(&modele, &moteur.fiche(), &travaux, &bilans))?);
     }
     Ok(Texte.exporter(&arguments.en_tableau(&modele, &travaux, &bilans), &mut Sortie::standard())?)
 }
@@ -126,9 +128,8 @@ impl Arguments {
         Ok(Travail { nom, jetons, fenetres, octets })
     }
 
-    fn noter(&self, modele: &Modele, travaux: &[Travail]) -> Result<Vec<Bilan>> {
-        let mut moteur = self.modele.fabriquer_moteur(modele)?;
-        let mut notateur = Notateur::nouveau(&mut *moteur, self.contexte, self.modele.nb_fils())?;
+    fn noter(&self, modele: &Modele, moteur: &mut dyn Moteur, travaux: &[Travail]) -> Result<Vec<Bilan>> {
+        let mut notateur = Notateur::nouveau(moteur, self.contexte, self.modele.nb_fils())?;
         let remplacer = self.methode() == Methode::Fenetres && modele.segmenteur.ajoute_debut();
         let debut = modele.segmenteur.debut().filter(|_| remplacer);
         let barre = dessiner_barre(travaux.iter().flat_map(|t| &t.fenetres).map(Fenetre::nb_calcules).sum())?;
@@ -172,10 +173,11 @@ impl Arguments {
         Tableau { preambule, colonnes: COLONNES.to_vec(), lignes }
     }
 
-    fn en_json(&self, modele: &Modele, travaux: &[Travail], bilans: &[Bilan]) -> Value {
+    fn en_json(&self, modele: &Modele, fiche: &Fiche, travaux: &[Travail], bilans: &[Bilan]) -> Value {
         let mut objet = json!({
             "modele": modele.nom,
-            "moteur": self.modele.moteur,
+            "moteur": fiche.moteur,
+            "appareil": fiche.appareil,
             "fils": self.modele.nb_fils(),
             "methode": self.nom_methode(),
             "contexte": self.contexte,
