@@ -202,7 +202,7 @@ impl Course {
                     Err(raison) => return Ok(self.finir(raison, ecoute)),
                 }
             } else if let Some(&dernier) = self.suite.last() {
-                logits = g.contexte.avancer(g.moteur, dernier)?;
+                g.contexte.avancer(g.moteur, dernier, &mut logits)?;
                 self.mesures.jetons_decodes += 1;
                 self.mesures.decodage += depart.elapsed();
             }

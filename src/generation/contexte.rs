@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::erreur::Resultat;
 use crate::modele::Etat;
-use crate::moteur::{Logits, Lot, Moteur};
+use crate::moteur::{Entree, Logits, Lot, Moteur};
 
 /// Jetons amorcés par passe : assez pour remplir les produits de matrices, assez peu pour qu'une
 /// interruption soit prise en compte vite.
@@ -14,6 +14,8 @@ const JETONS_PAR_PASSE: usize = 512;
 pub struct Contexte {
     etat: Etat,
     jetons: Vec<u32>,
+    /// Resservi d'un jeton à l'autre.
+    lot: Lot,
 }
 
 impl Contexte {
@@ -22,7 +24,7 @@ impl Contexte {
     /// # Errors
     /// Mémoire insuffisante.
     pub fn nouveau(moteur: &dyn Moteur, capacite: usize) -> Resultat<Self> {
-        Ok(Self { etat: moteur.nouvel_etat(capacite, 1)?, jetons: Vec::new() })
+        Ok(Self { etat: moteur.nouvel_etat(capacite, 1)?, jetons: Vec::new(), lot: Lot::default() })
     }
 
     /// Jetons au plus.
@@ -58,24 +60,24 @@ impl Contexte {
         interruption: &AtomicBool,
     ) -> Resultat<Option<Logits>> {
         self.aligner(cible);
-        let mut logits = None;
+        let mut logits = Logits::default();
         while self.jetons.len() < cible.len() {
             if interruption.load(Ordering::Relaxed) {
                 return Ok(None);
             }
             let fin = cible.len().min(self.jetons.len() + JETONS_PAR_PASSE);
             let est_dernier = fin == cible.len();
-            logits = Some(self.calculer(moteur, &cible[self.jetons.len()..fin], est_dernier)?);
+            self.calculer(moteur, &cible[self.jetons.len()..fin], est_dernier, &mut logits)?;
         }
-        Ok(logits)
+        Ok(Some(logits))
     }
 
-    /// Ajoute un jeton et rend ses logits.
+    /// Ajoute un jeton ; ses logits remplacent ceux de `logits`.
     ///
     /// # Errors
     /// Le moteur a échoué, ou le contexte est plein.
-    pub fn avancer(&mut self, moteur: &mut dyn Moteur, jeton: u32) -> Resultat<Logits> {
-        self.calculer(moteur, &[jeton], true)
+    pub fn avancer(&mut self, moteur: &mut dyn Moteur, jeton: u32, logits: &mut Logits) -> Resultat<()> {
+        self.calculer(moteur, &[jeton], true, logits)
     }
 
     /// Ne garde que le plus long préfixe commun avec `cible`, moins son dernier jeton : il en faut au
@@ -91,15 +93,22 @@ impl Contexte {
         self.jetons.truncate(self.etat.longueur(0));
     }
 
-    fn calculer(&mut self, moteur: &mut dyn Moteur, jetons: &[u32], avec_logits: bool) -> Resultat<Logits> {
-        let mut lot = Lot::suite(jetons);
-        if let Some(dernier) = lot.entrees.last_mut() {
+    fn calculer(
+        &mut self,
+        moteur: &mut dyn Moteur,
+        jetons: &[u32],
+        avec_logits: bool,
+        logits: &mut Logits,
+    ) -> Resultat<()> {
+        self.lot.entrees.clear();
+        self.lot.entrees.extend(jetons.iter().map(|&jeton| Entree { jeton, sequence: 0, logits: false }));
+        if let Some(dernier) = self.lot.entrees.last_mut() {
             dernier.logits = avec_logits;
         }
-        match moteur.propager(&lot, &mut self.etat) {
-            Ok(logits) => {
+        match moteur.propager_dans(&self.lot, &mut self.etat, logits) {
+            Ok(()) => {
                 self.jetons.extend_from_slice(jetons);
-                Ok(logits)
+                Ok(())
             }
             Err(erreur) => {
                 // Le moteur a pu en calculer une partie : l'état revient à ce que l'on connaît.

@@ -99,7 +99,7 @@ impl Moteur for MoteurFactice {
     fn nouvel_etat(&self, capacite: usize, nb_sequences: usize) -> Resultat<Etat> {
         Ok(Etat::nouveau(Box::new(CacheFactice(Vec::new())), capacite, nb_sequences))
     }
-    fn propager(&mut self, lot: &Lot, etat: &mut Etat) -> Resultat<Logits> {
+    fn propager_dans(&mut self, lot: &Lot, etat: &mut Etat, logits: &mut Logits) -> Resultat<()> {
         let capacite = etat.capacite();
         let cache = &mut etat.cache::<CacheFactice>().unwrap().0;
         cache.extend(lot.entrees.iter().map(|e| e.jeton));
@@ -109,11 +109,13 @@ impl Moteur for MoteurFactice {
         }
         self.lots.push(lot.entrees.iter().map(|e| e.jeton).collect());
         if !lot.entrees.last().unwrap().logits {
-            return Ok(Logits::default());
+            *logits = Logits::default();
+            return Ok(());
         }
         let mut valeurs = vec![0.0; TAILLE];
         valeurs[(self.suivant)(cache) as usize] = 30.0;
-        Ok(Logits { valeurs, taille_vocabulaire: TAILLE })
+        *logits = Logits { valeurs, taille_vocabulaire: TAILLE };
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::erreur::Resultat;
 use crate::modele::Etat;
-use crate::moteur::{Lot, Moteur};
+use crate::moteur::{Logits, Lot, Moteur};
 
 /// Jetons par passe d'amorçage.
 const TAILLE_LOT: usize = 2048;
@@ -98,11 +98,14 @@ impl Epreuve {
 }
 
 fn amorcer(moteur: &mut dyn Moteur, jetons: &[u32], etat: &mut Etat) -> Resultat<()> {
-    jetons.chunks(TAILLE_LOT).try_for_each(|morceau| moteur.propager(&Lot::suite(morceau), etat).map(drop))
+    let mut logits = Logits::default();
+    let mut morceaux = jetons.chunks(TAILLE_LOT);
+    morceaux.try_for_each(|morceau| moteur.propager_dans(&Lot::suite(morceau), etat, &mut logits))
 }
 
 fn decoder(moteur: &mut dyn Moteur, jetons: &[u32], etat: &mut Etat) -> Resultat<()> {
-    jetons.iter().try_for_each(|&jeton| moteur.propager(&Lot::suite(&[jeton]), etat).map(drop))
+    let mut logits = Logits::default();
+    jetons.iter().try_for_each(|&jeton| moteur.propager_dans(&Lot::suite(&[jeton]), etat, &mut logits))
 }
 
 #[cfg(test)]

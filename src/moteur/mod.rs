@@ -83,11 +83,23 @@ pub trait Moteur: Send {
     /// # Errors
     /// Mémoire insuffisante.
     fn nouvel_etat(&self, capacite: usize, nb_sequences: usize) -> Resultat<Etat>;
-    /// Calcule les jetons de `lot` et les ajoute au cache.
+    /// Calcule les jetons de `lot`, les ajoute au cache, et remplace ce que contenait `logits` ; repris d'un
+    /// jeton à l'autre, son tampon n'est plus jamais alloué.
     ///
     /// # Errors
-    /// Lot vide ou hors vocabulaire, contexte dépassé, état d'un autre moteur.
-    fn propager(&mut self, lot: &Lot, etat: &mut Etat) -> Resultat<Logits>;
+    /// Lot vide ou hors vocabulaire, contexte dépassé, état d'un autre moteur. Le contenu de `logits` est
+    /// alors quelconque.
+    fn propager_dans(&mut self, lot: &Lot, etat: &mut Etat, logits: &mut Logits) -> Resultat<()>;
+
+    /// Comme [`Self::propager_dans`], dans des logits neufs.
+    ///
+    /// # Errors
+    /// Comme [`Self::propager_dans`].
+    fn propager(&mut self, lot: &Lot, etat: &mut Etat) -> Resultat<Logits> {
+        let mut logits = Logits::default();
+        self.propager_dans(lot, etat, &mut logits)?;
+        Ok(logits)
+    }
 }
 
 /// Réglages communs à tous les moteurs.

@@ -72,9 +72,9 @@ impl Moteur for FauxMoteur {
     fn nouvel_etat(&self, capacite: usize, nb_sequences: usize) -> Resultat<Etat> {
         Ok(Etat::nouveau(Box::new(FauxCache(0)), capacite, nb_sequences))
     }
-    fn propager(&mut self, lot: &Lot, etat: &mut Etat) -> Resultat<Logits> {
+    fn propager_dans(&mut self, lot: &Lot, etat: &mut Etat, logits: &mut Logits) -> Resultat<()> {
         let taille = self.architecture.taille_vocabulaire;
-        let mut logits = Logits { valeurs: Vec::new(), taille_vocabulaire: taille };
+        *logits = Logits { valeurs: Vec::new(), taille_vocabulaire: taille };
         let capacite = etat.capacite();
         let cache = etat.cache::<FauxCache>().unwrap();
         for entree in &lot.entrees {
@@ -88,6 +88,6 @@ impl Moteur for FauxMoteur {
             cache.0 += 1;
         }
         self.tailles_lots.push(lot.entrees.len());
-        Ok(logits)
+        Ok(())
     }
 }

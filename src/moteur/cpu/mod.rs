@@ -90,15 +90,21 @@ impl Moteur for Cpu {
         Ok(Etat::nouveau(Box::new(cache), capacite, nb_sequences))
     }
 
-    fn propager(&mut self, lot: &Lot, etat: &mut Etat) -> Resultat<Logits> {
+    fn propager_dans(&mut self, lot: &Lot, etat: &mut Etat, logits: &mut Logits) -> Resultat<()> {
         verifier_lot(lot, etat, self.architecture.taille_vocabulaire)?;
         let Some(cache) = etat.cache::<Cache>() else {
             return Err(Erreur::Usage("cet état appartient à un autre moteur".to_owned()));
         };
-        let mut valeurs = Vec::new();
+        let taille = self.architecture.taille_vocabulaire;
+        logits.taille_vocabulaire = taille;
+        logits.valeurs.resize(lot.entrees.iter().filter(|e| e.logits).count() * taille, 0.0);
+        let mut restants = logits.valeurs.as_mut_slice();
         for entrees in lot.entrees.chunks(JETONS_PAR_PASSE) {
-            self.passe(entrees, cache, &mut valeurs)?;
+            let voulus = entrees.iter().filter(|e| e.logits).count() * taille;
+            let (place, suite) = restants.split_at_mut(voulus);
+            restants = suite;
+            self.passe(entrees, cache, place)?;
         }
-        Ok(Logits { valeurs, taille_vocabulaire: self.architecture.taille_vocabulaire })
+        Ok(())
     }
 }

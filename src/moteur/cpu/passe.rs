@@ -34,12 +34,12 @@ enum SousCouche {
 }
 
 impl Cpu {
-    /// Calcule une passe, ajoute ses jetons au cache et les logits voulus à la suite de `logits`.
+    /// Calcule une passe, ajoute ses jetons au cache et écrit les logits voulus.
     pub(super) fn passe(
         &mut self,
         entrees: &[Entree],
         cache: &mut Cache,
-        logits: &mut Vec<f32>,
+        logits: &mut [f32],
     ) -> Resultat<()> {
         self.plan.prevoir(entrees, cache);
         self.preparer(entrees.len());
@@ -193,7 +193,7 @@ impl Cpu {
     }
 
     /// Ajoute la dernière sous-couche, puis calcule les logits voulus.
-    fn logits(&mut self, logits: &mut Vec<f32>) {
+    fn logits(&mut self, logits: &mut [f32]) {
         let Self { architecture: a, table, equipe, poids, plan, tampons, .. } = self;
         let voulus = &plan.voulus;
         if voulus.is_empty() {
@@ -217,8 +217,6 @@ impl Cpu {
             // SAFETY: `par_lignes` ne donne une ligne qu'à un fil.
             unsafe { table.ranger(x, rang, &ecriture) };
         });
-        let debut = logits.len();
-        logits.resize(debut + voulus.len() * a.taille_vocabulaire, 0.0);
-        produit(table, equipe, &[&poids.tete], &tampons.entrees, &mut logits[debut..]);
+        produit(table, equipe, &[&poids.tete], &tampons.entrees, logits);
     }
 }

@@ -123,7 +123,7 @@ impl Moteur for Cuda {
         Ok(Etat::nouveau(Box::new(cache), capacite, nb_sequences))
     }
 
-    fn propager(&mut self, lot: &Lot, etat: &mut Etat) -> Resultat<Logits> {
+    fn propager_dans(&mut self, lot: &Lot, etat: &mut Etat, logits: &mut Logits) -> Resultat<()> {
         let autre = || Erreur::Usage("cet état appartient à un autre moteur".to_owned());
         let cache = etat.cache::<Cache>().ok_or_else(autre)?;
         if !Arc::ptr_eq(&cache.corps, &self.corps) {
@@ -135,6 +135,8 @@ impl Moteur for Cuda {
             // Rien ne doit plus tourner quand l'appelant reprend ses tampons ; l'erreur est déjà connue.
             let _ = self.corps.ops.carte.attendre();
         }
-        Ok(Logits { valeurs: valeurs?, taille_vocabulaire: self.corps.architecture.taille_vocabulaire })
+        *logits =
+            Logits { valeurs: valeurs?, taille_vocabulaire: self.corps.architecture.taille_vocabulaire };
+        Ok(())
     }
 }

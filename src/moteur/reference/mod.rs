@@ -289,16 +289,17 @@ impl Moteur for Reference {
         Ok(Etat::nouveau(Box::new(cache), capacite, nb_sequences))
     }
 
-    fn propager(&mut self, lot: &Lot, etat: &mut Etat) -> Resultat<Logits> {
+    fn propager_dans(&mut self, lot: &Lot, etat: &mut Etat, logits: &mut Logits) -> Resultat<()> {
         verifier_lot(lot, etat, self.architecture.taille_vocabulaire)?;
         let Some(cache) = etat.cache::<Cache>() else {
             return Err(Erreur::Usage("cet état appartient à un autre moteur".to_owned()));
         };
-        let mut valeurs = Vec::new();
+        logits.taille_vocabulaire = self.architecture.taille_vocabulaire;
+        logits.valeurs.clear();
         for entrees in lot.entrees.chunks(JETONS_PAR_PASSE) {
-            valeurs.extend(self.fils.install(|| self.passe(entrees, cache))?);
+            logits.valeurs.extend(self.fils.install(|| self.passe(entrees, cache))?);
         }
-        Ok(Logits { valeurs, taille_vocabulaire: self.architecture.taille_vocabulaire })
+        Ok(())
     }
 }
 
