@@ -2,7 +2,7 @@
 //!
 //! Une [`TableNoyaux`] est construite une fois, pour le processeur trouvé ou pour un niveau imposé. Les
 //! poids sont réemballés par tuiles ([`disposition`]), les entrées quantifiées une fois par produit
-//! ([`activations`]), et chaque noyau d'un niveau se compare à [`reference`].
+//! ([`activations`]), et chaque noyau d'un niveau se compare à [`mod@reference`].
 
 pub mod activations;
 pub mod aiguillage;
