@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use anyhow::Result;
 
+use super::taille;
 use crate::cuda;
+use crate::magasin::Politique;
 use crate::modele::{Modele, Source};
 use crate::moteur::{self, Moteur, Reglages};
 use crate::noyaux::aiguillage::Niveau;
@@ -31,6 +33,14 @@ pub struct OptionsModele {
     /// meilleures du processeur
     #[arg(long = "isa", value_name = "NIVEAU")]
     pub isa: Option<Niveau>,
+    /// Octets que peuvent occuper les couches réemballées du moteur cpu (300M, 2G…) ; les autres couches
+    /// sont refaites depuis le fichier à chaque passage. Sans cette option, toutes restent en mémoire
+    #[arg(long = "memory", value_name = "OCTETS", value_parser = taille::octets)]
+    pub memoire: Option<usize>,
+    /// Couches gardées quand --memory ne les contient pas toutes : lru (les dernières employées),
+    /// epingle (toujours les premières) ou auto (celle des deux qui en refait le moins) [défaut : auto]
+    #[arg(long = "policy", value_name = "POLITIQUE", requires = "memoire")]
+    pub politique: Option<Politique>,
 }
 
 /// Appareil demandé par `--device`.
@@ -86,7 +96,14 @@ impl OptionsModele {
     /// Moteur inconnu, appareil demandé absent, poids manquants, mémoire insuffisante.
     pub fn fabriquer_moteur(&self, modele: &Modele) -> Result<Box<dyn Moteur>> {
         let fabriquer = |nom: &str, carte| {
-            moteur::fabriquer(nom, modele, &Reglages { fils: Some(self.nb_fils()), carte, isa: self.isa })
+            let reglages = Reglages {
+                fils: Some(self.nb_fils()),
+                carte,
+                isa: self.isa,
+                memoire: self.memoire,
+                politique: self.politique.unwrap_or_default(),
+            };
+            moteur::fabriquer(nom, modele, &reglages)
         };
         let moteur = match (&self.moteur, self.appareil) {
             (Some(nom), Appareil::Cuda(carte)) => fabriquer(nom, carte)?,

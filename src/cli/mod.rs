@@ -12,6 +12,8 @@ pub mod tokenize;
 mod echec;
 mod francais;
 mod journal;
+mod magasin;
+mod taille;
 mod usage;
 
 use std::ffi::OsString;

@@ -1,5 +1,6 @@
 //! Ce que le magasin a fait depuis son ouverture.
 
+use std::ops::Sub;
 use std::time::Duration;
 
 /// Compteurs d'un magasin ; `succes + defauts = emprunts`.
@@ -25,5 +26,22 @@ impl Compteurs {
     /// Part des emprunts qui n'ont rien coûté ; 0 sans emprunt.
     pub fn part_succes(&self) -> f64 {
         self.succes as f64 / self.emprunts.max(1) as f64
+    }
+}
+
+/// Ce qui s'est passé depuis des compteurs plus anciens du même magasin.
+impl Sub for Compteurs {
+    type Output = Self;
+
+    fn sub(self, depart: Self) -> Self {
+        Self {
+            emprunts: self.emprunts - depart.emprunts,
+            succes: self.succes - depart.succes,
+            defauts: self.defauts - depart.defauts,
+            precharges: self.precharges - depart.precharges,
+            octets_materialises: self.octets_materialises - depart.octets_materialises,
+            evictions: self.evictions - depart.evictions,
+            attente: self.attente - depart.attente,
+        }
     }
 }

@@ -94,6 +94,19 @@ impl<T: Send + Sync + 'static> MagasinCouches<T> {
     /// # Errors
     /// La couche n'existe pas, ou sa matérialisation échoue ; un nouvel emprunt la tentera de nouveau.
     pub fn emprunter(&self, i: usize) -> Resultat<Arc<T>> {
+        self.emprunter_avec(i, &mut |i| (self.partage.materialiser)(i))
+    }
+
+    /// Comme [`Self::emprunter`], mais une couche absente est fabriquée par `materialiser`, qui peut
+    /// employer ce que l'emprunteur a sous la main (son équipe de fils) ; la couche doit être la même.
+    ///
+    /// # Errors
+    /// Comme [`Self::emprunter`].
+    pub fn emprunter_avec(
+        &self,
+        i: usize,
+        materialiser: &mut dyn FnMut(usize) -> Resultat<T>,
+    ) -> Resultat<Arc<T>> {
         let mut interieur = self.partage.verrouiller();
         interieur.verifier(i)?;
         if let Some(couche) = interieur.emprunter_presente(i) {
@@ -102,7 +115,7 @@ impl<T: Send + Sync + 'static> MagasinCouches<T> {
             return Ok(couche);
         }
         let depart = Instant::now();
-        let resultat = self.attendre(interieur, i);
+        let resultat = self.attendre(interieur, i, materialiser);
         let mut interieur = self.partage.verrouiller();
         interieur.compteurs.attente += depart.elapsed();
         interieur.compteurs.emprunts += u64::from(resultat.is_ok());
@@ -128,7 +141,12 @@ impl<T: Send + Sync + 'static> MagasinCouches<T> {
     }
 
     /// Attend la couche `i`, qu'un autre fil la fabrique déjà ou qu'il faille le faire ici.
-    fn attendre<'a>(&'a self, mut interieur: MutexGuard<'a, Interieur<T>>, i: usize) -> Resultat<Arc<T>> {
+    fn attendre<'a>(
+        &'a self,
+        mut interieur: MutexGuard<'a, Interieur<T>>,
+        i: usize,
+        materialiser: &mut dyn FnMut(usize) -> Resultat<T>,
+    ) -> Resultat<Arc<T>> {
         loop {
             if let Some(couche) = interieur.prendre(i) {
                 return Ok(couche);
@@ -137,7 +155,7 @@ impl<T: Send + Sync + 'static> MagasinCouches<T> {
                 Reservation::Faite(evincees) => {
                     drop(interieur);
                     drop(evincees);
-                    return self.partage.ouvrir(i, false).materialiser().cloned();
+                    return self.partage.ouvrir(i, false).materialiser(materialiser).cloned();
                 }
                 Reservation::PlusTard => interieur = self.partage.patienter(interieur),
             }
@@ -176,8 +194,8 @@ struct Ouvrage<'a, T> {
 }
 
 impl<T> Ouvrage<'_, T> {
-    fn materialiser(&mut self) -> Resultat<&Arc<T>> {
-        let couche = (self.partage.materialiser)(self.i)?;
+    fn materialiser(&mut self, fabriquer: &mut dyn FnMut(usize) -> Resultat<T>) -> Resultat<&Arc<T>> {
+        let couche = fabriquer(self.i)?;
         Ok(self.fait.insert(Arc::new(couche)))
     }
 }

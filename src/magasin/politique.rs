@@ -74,7 +74,7 @@ pub(super) fn choisir(reglages: &Reglages) -> Resultat<Box<dyn Strategie>> {
         return Err(Erreur::Memoire {
             besoin: format!("{} pour une seule couche", ecrire_octets(plus_grande as u64)),
             disponible: format!("{} de budget", ecrire_octets(reglages.budget as u64)),
-            conseil: "Donnez un budget plus grand, ou n'en donnez pas.".to_owned(),
+            conseil: format!("Donnez un budget d'au moins {plus_grande} octets, ou n'en donnez pas."),
         });
     }
     if let Some(i) = reglages.parcours.iter().find(|&&i| i >= reglages.tailles.len()) {

@@ -30,7 +30,7 @@ fn precharger<T>(partage: &Partage<T>) {
                 drop(interieur);
                 drop(evincees);
                 // L'échec se dira à l'emprunt, qui tentera de nouveau.
-                let _ = partage.ouvrir(i, true).materialiser();
+                let _ = partage.ouvrir(i, true).materialiser(&mut |i| (partage.materialiser)(i));
                 interieur = partage.verrouiller();
             }
             Ok(Reservation::PlusTard) => {

@@ -47,12 +47,9 @@ fn tourner(magasin: &MagasinCouches<Couche>, n: usize, tours: usize) -> Compteur
             assert_eq!(magasin.emprunter(i).unwrap().i, i);
         }
     }
-    let mut c = magasin.compteurs();
+    let c = magasin.compteurs();
     assert_eq!(c.succes + c.defauts, c.emprunts);
-    c.emprunts -= depart.emprunts;
-    c.succes -= depart.succes;
-    c.defauts -= depart.defauts;
-    c
+    c - depart
 }
 
 #[test]
@@ -142,6 +139,16 @@ fn un_echec_est_rendu_a_l_emprunteur_et_un_nouvel_emprunt_reessaie() {
 }
 
 #[test]
+fn l_emprunteur_peut_fabriquer_lui_meme_la_couche_absente() {
+    let m = MagasinCouches::nouveau(&reglages(3, 2, Politique::Lru, 1), |_| Ok("magasin")).unwrap();
+    assert_eq!(*m.emprunter_avec(0, &mut |_| Ok("emprunteur")).unwrap(), "emprunteur");
+    // Présente, elle n'est pas refaite.
+    assert_eq!(*m.emprunter(0).unwrap(), "emprunteur");
+    assert_eq!(*m.emprunter(1).unwrap(), "magasin");
+    assert_eq!((m.compteurs().succes, m.compteurs().defauts), (1, 2));
+}
+
+#[test]
 fn une_panique_pendant_la_materialisation_ne_bloque_pas_les_autres() {
     let m = MagasinCouches::nouveau(&reglages(3, 1, Politique::Lru, 1), |i| {
         assert_ne!(i, 1, "panique voulue par l'essai");
@@ -158,7 +165,7 @@ fn un_budget_plus_petit_qu_une_couche_est_refuse_avec_les_tailles() {
     let r = Reglages::nouveaux(vec![10, 2_000_000, 10], 1_000_000, Politique::Auto);
     let Err(refus) = MagasinCouches::nouveau(&r, Ok) else { panic!("accepté") };
     let dit = refus.to_string();
-    assert!(dit.contains("pour une seule couche") && dit.contains("budget"), "{dit}");
+    assert!(dit.contains("pour une seule couche") && dit.contains("au moins 2000000 octets"), "{dit}");
     let r = Reglages { parcours: vec![3], ..reglages(3, 3, Politique::Auto, 2) };
     assert!(MagasinCouches::nouveau(&r, Ok).err().unwrap().to_string().contains("couche 3"));
 }

@@ -7,6 +7,7 @@ pub mod memoire;
 pub mod reference;
 
 use crate::erreur::{Erreur, Resultat};
+use crate::magasin::{Compteurs, Politique};
 use crate::modele::{Architecture, Etat, Modele};
 use crate::noyaux::aiguillage::Niveau;
 
@@ -70,6 +71,21 @@ pub struct Fiche {
     pub octets_residents: usize,
     /// Octets de poids lus par jeton décodé.
     pub octets_par_jeton: usize,
+    /// Le magasin de couches, si le moteur en a un.
+    pub magasin: Option<FicheMagasin>,
+}
+
+/// Ce que dit de lui-même un magasin de couches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FicheMagasin {
+    /// Politique retenue.
+    pub politique: Politique,
+    /// Octets que le magasin peut tenir.
+    pub budget: usize,
+    /// Octets qu'il tient.
+    pub octets: usize,
+    /// Ce qu'il a fait depuis la fin du chargement.
+    pub compteurs: Compteurs,
 }
 
 /// Exécute un modèle. Les poids sont partagés et immuables ; tout ce qui bouge est dans [`Etat`].
@@ -111,6 +127,10 @@ pub struct Reglages {
     pub carte: usize,
     /// Instructions imposées au moteur `cpu` ; `None` : les meilleures du processeur.
     pub isa: Option<Niveau>,
+    /// Octets que peuvent occuper les couches réemballées du moteur `cpu` ; `None` : toutes.
+    pub memoire: Option<usize>,
+    /// Quelles couches garder quand elles ne tiennent pas toutes dans [`Self::memoire`].
+    pub politique: Politique,
 }
 
 /// Noms des moteurs disponibles ; le premier est celui du processeur par défaut.
@@ -119,9 +139,13 @@ pub const MOTEURS: &[&str] = &["cpu", "reference", "cuda"];
 /// Fabrique le moteur `nom` pour `modele`.
 ///
 /// # Errors
-/// Moteur inconnu, poids manquants ou mal formés, mémoire insuffisante.
+/// Moteur inconnu ou sans budget de mémoire alors qu'on en donne un, poids manquants ou mal formés,
+/// mémoire insuffisante.
 pub fn fabriquer(nom: &str, modele: &Modele, reglages: &Reglages) -> Resultat<Box<dyn Moteur>> {
     match nom {
+        "reference" | "cuda" if reglages.memoire.is_some() => Err(Erreur::Usage(format!(
+            "le moteur « {nom} » garde tout le modèle : --memory ne vaut que pour le moteur cpu"
+        ))),
         "cpu" => Ok(Box::new(cpu::Cpu::nouveau(modele, reglages)?)),
         "reference" => Ok(Box::new(reference::Reference::nouveau(modele, reglages)?)),
         "cuda" => Ok(Box::new(cuda::Cuda::nouveau(&modele.architecture, &modele.poids, reglages.carte)?)),

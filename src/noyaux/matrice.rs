@@ -25,7 +25,7 @@ impl Matrice {
     /// Mémoire refusée par le système.
     pub(super) fn reserver(disposition: Disposition, lignes: usize, colonnes: usize) -> Resultat<Self> {
         let octets_tuile = disposition.regions(colonnes).fin;
-        let taille = lignes.div_ceil(LIGNES).checked_mul(octets_tuile);
+        let taille = Self::octets_pour(disposition, lignes, colonnes);
         let memoire = taille.and_then(|t| MmapMut::map_anon(t.max(1)).ok()).ok_or_else(|| {
             Erreur::Usage(format!("mémoire refusée pour une matrice de {lignes} × {colonnes}"))
         })?;
@@ -35,6 +35,11 @@ impl Matrice {
             drop(memoire.advise(memmap2::Advice::HugePage));
         }
         Ok(Self { disposition, lignes, colonnes, octets_tuile, memoire })
+    }
+
+    /// Octets qu'occupera une matrice, ou `None` si le compte déborde.
+    pub(super) fn octets_pour(disposition: Disposition, lignes: usize, colonnes: usize) -> Option<usize> {
+        lignes.div_ceil(LIGNES).checked_mul(disposition.regions(colonnes).fin)
     }
 
     /// Rangement des poids.

@@ -6,10 +6,11 @@
 mod modeles;
 
 use modeles::Essai;
+use rasfr::magasin::Politique;
 use rasfr::modele::Architecture;
 use rasfr::moteur::cpu::Cpu;
 use rasfr::moteur::reference::Reference;
-use rasfr::moteur::{Entree, Logits, Lot, Moteur, Reglages};
+use rasfr::moteur::{Entree, FicheMagasin, Logits, Lot, Moteur, Reglages};
 use rasfr::noyaux::aiguillage::Niveau;
 use rasfr::poids::Poids;
 use rasfr::quant::SpecPoids;
@@ -198,4 +199,58 @@ fn un_lot_impossible_est_refuse_sans_toucher_a_l_etat() {
     assert_eq!(etat.longueur(0), 0);
     let mut etranger = reference(&lu).nouvel_etat(4, 1).unwrap();
     assert!(m.propager(&lot(&[1], 0), &mut etranger).unwrap_err().to_string().contains("autre moteur"));
+}
+
+/// Un petit modèle, les octets de ses couches réemballées et la taille de son vocabulaire.
+fn petit_modele() -> (Lu, usize, usize) {
+    let essai = Essai::quantifiable("gemma3");
+    let lu = essai.par_gguf_en(SpecPoids::Q4_0);
+    let budget = cpu(&lu, None, 2).fiche().magasin.unwrap().budget;
+    (lu, budget, essai.vocabulaire)
+}
+
+#[test]
+fn ni_le_budget_ni_la_politique_ne_changent_un_bit_des_logits() {
+    let (lu, tout, vocabulaire) = petit_modele();
+    let nb_couches = lu.0.couches.len();
+    let suite = jetons(9, vocabulaire);
+    let calculer = |memoire, politique| {
+        let reglages = Reglages { fils: Some(2), memoire, politique, ..Reglages::default() };
+        let mut m = Cpu::charger(&lu.0, &lu.1, &reglages).unwrap();
+        let mut etat = m.nouvel_etat(suite.len(), 1).unwrap();
+        let amorce = m.propager(&lot(&suite[..6], 0), &mut etat).unwrap().valeurs;
+        // La première passe trouve encore ce que le chargement a laissé.
+        let depart = m.fiche().magasin.unwrap().compteurs;
+        let decode = suite[6..].iter().flat_map(|&j| m.propager(&lot(&[j], 0), &mut etat).unwrap().valeurs);
+        let logits: Vec<f32> = amorce.into_iter().chain(decode).collect();
+        let fiche = m.fiche().magasin.unwrap();
+        (logits, FicheMagasin { compteurs: fiche.compteurs - depart, ..fiche })
+    };
+    let (attendus, fiche) = calculer(None, Politique::Auto);
+    assert_eq!((fiche.compteurs.defauts, fiche.compteurs.part_succes()), (0, 1.0));
+    for politique in Politique::TOUTES {
+        for places in 1..=nb_couches {
+            let budget = tout * places / nb_couches;
+            let (logits, fiche) = calculer(Some(budget), politique);
+            assert!(logits == attendus, "{politique}, {places} couches");
+            assert!(fiche.octets <= budget, "{politique}, {places} couches");
+            let c = fiche.compteurs;
+            assert_eq!(c.emprunts, 3 * nb_couches as u64);
+            match politique {
+                _ if places == nb_couches => assert_eq!(c.defauts, 0),
+                Politique::Lru => assert_eq!(c.succes, 0),
+                _ => assert_eq!(c.succes, 3 * places.saturating_sub(2) as u64),
+            }
+        }
+    }
+}
+
+#[test]
+fn un_budget_plus_petit_qu_une_couche_est_refuse_en_disant_le_minimum() {
+    let (lu, tout, _) = petit_modele();
+    let une = tout / lu.0.couches.len();
+    let charger = |memoire| Cpu::charger(&lu.0, &lu.1, &Reglages { memoire, ..Reglages::default() });
+    let dit = charger(Some(une - 1)).err().unwrap().to_string();
+    assert!(dit.contains(&format!("au moins {une} octets")), "{dit}");
+    assert!(charger(Some(une)).is_ok());
 }

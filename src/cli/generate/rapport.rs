@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Atelier;
+use crate::cli::magasin;
 use crate::generation::{Bilan, RaisonArret};
 use crate::mesure::memoire::pic_resident;
 use crate::nombres::{ecrire_entier, ecrire_octets, ecrire_reel};
@@ -44,6 +45,7 @@ pub(super) fn json(atelier: &Atelier<'_>, instruction: &str, bilan: &Bilan) -> V
         "memoire_max_octets": pic_resident(),
         "moteur": fiche.moteur,
         "appareil": fiche.appareil,
+        "magasin": fiche.magasin.map(magasin::json),
     })
 }
 
@@ -80,6 +82,7 @@ pub(super) fn ecrire_stats(atelier: &Atelier<'_>, bilan: &Bilan) {
                 octets(fiche.octets_par_jeton)
             ),
         ),
+        ("magasin", fiche.magasin.map_or("aucun".into(), magasin::dire)),
         ("arrêt", dire_raison(&bilan.raison)),
     ];
     let mut erreur = std::io::stderr().lock();

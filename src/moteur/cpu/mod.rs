@@ -5,6 +5,7 @@
 
 mod attention;
 mod cache;
+mod couches;
 mod passe;
 mod plan;
 mod poids;
@@ -39,7 +40,7 @@ impl Cpu {
     /// Réemballe les poids de `modele`.
     ///
     /// # Errors
-    /// Tenseur manquant ou non fini, instructions absentes, mémoire insuffisante.
+    /// Tenseur manquant ou non fini, instructions absentes, mémoire ou budget insuffisants.
     pub fn nouveau(modele: &Modele, reglages: &Reglages) -> Resultat<Self> {
         Self::charger(&modele.architecture, &modele.poids, reglages)
     }
@@ -50,14 +51,19 @@ impl Cpu {
     /// Comme [`Self::nouveau`].
     pub fn charger(a: &Architecture, poids: &Poids, reglages: &Reglages) -> Resultat<Self> {
         let octets: usize = poids.conteneur().inventaire().iter().map(|f| f.octets).sum();
-        memoire::exiger(octets, "Prenez un modèle plus petit.")?;
+        if reglages.memoire.is_none() {
+            memoire::exiger(
+                octets,
+                "Bornez la mémoire des couches (--memory) ou prenez un modèle plus petit.",
+            )?;
+        }
         let tous = || std::thread::available_parallelism().map_or(1, |n| n.get().min(FILS_MAX));
         let mut equipe = Equipe::nouvelle(reglages.fils.unwrap_or_else(tous))?;
         let table = TableNoyaux::choisir(reglages.isa)?;
         Ok(Self {
             architecture: a.clone(),
             table,
-            poids: PoidsCpu::charger(poids, a, &mut equipe)?,
+            poids: PoidsCpu::charger(poids, a, reglages, &mut equipe)?,
             plan: Plan::nouveau(a),
             tampons: Tampons::default(),
             brouillons: (0..equipe.nb_fils()).map(|_| Brouillon::nouveau(a)).collect(),
@@ -72,12 +78,12 @@ impl Moteur for Cpu {
     }
 
     fn fiche(&self) -> Fiche {
-        let octets = self.poids.octets();
         Fiche {
             moteur: "cpu",
             appareil: format!("{}, {} fils", self.table.niveau(), self.equipe.nb_fils()),
-            octets_residents: octets,
-            octets_par_jeton: octets,
+            octets_residents: self.poids.octets_residents(),
+            octets_par_jeton: self.poids.octets,
+            magasin: Some(self.poids.couches.fiche()),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::Cpu;
 use super::attention::Contexte;
 use super::cache::Cache;
+use super::poids::Matrices;
 use crate::erreur::Resultat;
 use crate::modele::architecture::{Activation, StyleRope};
 use crate::moteur::Entree;
@@ -44,13 +45,14 @@ impl Cpu {
         self.plan.prevoir(entrees, cache);
         self.preparer(entrees.len());
         self.plonger(entrees)?;
-        for i in 0..self.poids.couches.len() {
-            self.lire_sous_couche(i, SousCouche::Attention);
-            self.projeter(i);
+        for i in 0..self.architecture.couches.len() {
+            let couche = self.poids.couches.emprunter(i, &mut self.equipe)?;
+            self.lire_sous_couche(i, &couche, SousCouche::Attention);
+            self.projeter(&couche);
             self.tourner_et_ecrire(i, cache);
-            self.attention(i, cache);
-            self.lire_sous_couche(i, SousCouche::Mlp);
-            self.mlp(i);
+            self.attention(i, &couche, cache);
+            self.lire_sous_couche(i, &couche, SousCouche::Mlp);
+            self.mlp(&couche);
         }
         for place in &self.plan.places {
             cache.longueurs[place.sequence] = place.position + 1;
@@ -80,17 +82,17 @@ impl Cpu {
     }
 
     /// Ajoute au flux la sous-couche précédente (`t`), puis en range la norme comme entrée de la suivante.
-    fn lire_sous_couche(&mut self, i: usize, sous_couche: SousCouche) {
+    fn lire_sous_couche(&mut self, i: usize, couche: &Matrices, sous_couche: SousCouche) {
         let Self { architecture: a, table, equipe, poids, tampons, .. } = self;
-        let couche = &poids.couches[i];
+        let vecteurs = &poids.vecteurs[i];
         let (norme, lecteurs) = match sous_couche {
-            SousCouche::Attention => (&couche.norme_attention, formes(&couche.qkv)),
-            SousCouche::Mlp => (&couche.norme_mlp, formes(&couche.porte_montee)),
+            SousCouche::Attention => (&vecteurs.norme_attention, formes(&couche.qkv)),
+            SousCouche::Mlp => (&vecteurs.norme_mlp, formes(&couche.porte_montee)),
         };
         let precedente = match (sous_couche, i) {
-            (SousCouche::Mlp, _) => Some(couche.post_normes.as_ref().map(|n| &n[0])),
+            (SousCouche::Mlp, _) => Some(vecteurs.post_normes.as_ref().map(|n| &n[0])),
             (SousCouche::Attention, 0) => None,
-            (SousCouche::Attention, _) => Some(poids.couches[i - 1].post_normes.as_ref().map(|n| &n[1])),
+            (SousCouche::Attention, _) => Some(poids.vecteurs[i - 1].post_normes.as_ref().map(|n| &n[1])),
         };
         let (d, n) = (a.taille_cachee, self.plan.places.len());
         let ecriture = tampons.entrees.preparer(n, d, lecteurs);
@@ -109,8 +111,8 @@ impl Cpu {
     }
 
     /// Requêtes, clés et valeurs, biais compris.
-    fn projeter(&mut self, i: usize) {
-        let matrices = self.poids.couches[i].qkv.each_ref();
+    fn projeter(&mut self, couche: &Matrices) {
+        let matrices = couche.qkv.each_ref();
         let t = &mut self.tampons;
         produit(&self.table, &mut self.equipe, &matrices, &t.entrees, &mut t.qkv);
     }
@@ -118,17 +120,17 @@ impl Cpu {
     /// Biais, norme par tête et rotation de q et de k, puis écriture de k et de v dans le cache.
     fn tourner_et_ecrire(&mut self, i: usize, cache: &mut Cache) {
         let Self { architecture: a, table, equipe, poids, plan, tampons, .. } = self;
-        let couche = &poids.couches[i];
+        let vecteurs = &poids.vecteurs[i];
         let (q, kv, dim) = (a.taille_q(), a.taille_kv(), a.dim_tete);
         let ecriture = cache.couches[i].ecriture(cache.formes);
         equipe.par_lignes((&mut tampons.qkv, q + 2 * kv), (&mut [], 0), &|jeton, ligne, _| {
-            if let Some(biais) = &couche.biais {
+            if let Some(biais) = &vecteurs.biais {
                 table.ajouter(ligne, biais);
             }
             let rotation = plan.rotation(i, jeton);
             for (t, tete) in ligne[..q + kv].chunks_exact_mut(dim).enumerate() {
                 let est_requete = t < a.nb_tetes;
-                if let Some(normes) = &couche.normes_qk {
+                if let Some(normes) = &vecteurs.normes_qk {
                     table.normer(tete, &normes[usize::from(!est_requete)], a.epsilon);
                 }
                 match rotation {
@@ -150,8 +152,8 @@ impl Cpu {
     }
 
     /// Attention, et sa projection de sortie dans `t`.
-    fn attention(&mut self, i: usize, cache: &Cache) {
-        let Self { architecture: a, table, equipe, poids, plan, tampons, brouillons } = self;
+    fn attention(&mut self, i: usize, couche: &Matrices, cache: &Cache) {
+        let Self { architecture: a, table, equipe, plan, tampons, brouillons, .. } = self;
         let contexte = Contexte {
             table,
             architecture: a,
@@ -162,7 +164,7 @@ impl Cpu {
             qkv: &tampons.qkv,
         };
         contexte.calculer(equipe, brouillons, &mut tampons.y);
-        let sortie = &poids.couches[i].sortie;
+        let sortie = &couche.sortie;
         let q = a.taille_q();
         let ecriture = tampons.entrees.preparer(plan.places.len(), q, formes([sortie]));
         equipe.par_lignes((&mut tampons.y, q), (&mut [], 0), &|jeton, y, _| {
@@ -173,9 +175,8 @@ impl Cpu {
     }
 
     /// MLP à porte, dans `t`.
-    fn mlp(&mut self, i: usize) {
-        let Self { architecture: a, table, equipe, poids, plan, tampons, .. } = self;
-        let couche = &poids.couches[i];
+    fn mlp(&mut self, couche: &Matrices) {
+        let Self { architecture: a, table, equipe, plan, tampons, .. } = self;
         let m = a.taille_intermediaire;
         let matrices = couche.porte_montee.each_ref();
         produit(table, equipe, &matrices, &tampons.entrees, &mut tampons.porte_montee);
@@ -199,7 +200,7 @@ impl Cpu {
         if voulus.is_empty() {
             return;
         }
-        let post_norme = poids.couches.last().and_then(|c| c.post_normes.as_ref()).map(|n| &n[1]);
+        let post_norme = poids.vecteurs.last().and_then(|c| c.post_normes.as_ref()).map(|n| &n[1]);
         let d = a.taille_cachee;
         let ecriture = tampons.entrees.preparer(voulus.len(), d, formes([&poids.tete]));
         // Les lignes voulues sont ramenées en tête ; elles sont en ordre croissant.

@@ -1,26 +1,34 @@
 //! Les poids réemballés, couche par couche.
 
+use std::sync::Arc;
+
+use super::couches::Couches;
 use crate::erreur::{Erreur, Resultat};
 use crate::formats::VueTenseur;
 use crate::modele::Architecture;
+use crate::moteur::Reglages;
 use crate::noyaux::equipe::Equipe;
 use crate::noyaux::matrice::Matrice;
-use crate::noyaux::reemballage::reemballer;
+use crate::noyaux::reemballage;
 use crate::poids::Poids;
 
-/// Poids d'une couche.
-pub(super) struct Couche {
+/// Petits poids d'une couche : toujours en mémoire.
+pub(super) struct Vecteurs {
     pub(super) norme_attention: Vec<f32>,
-    /// Requêtes, clés, valeurs.
-    pub(super) qkv: [Matrice; 3],
     /// Biais de q, k et v, bout à bout.
     pub(super) biais: Option<Vec<f32>>,
     /// Normes par tête de q et de k.
     pub(super) normes_qk: Option<[Vec<f32>; 2]>,
-    pub(super) sortie: Matrice,
     /// Normes après l'attention et après le MLP.
     pub(super) post_normes: Option<[Vec<f32>; 2]>,
     pub(super) norme_mlp: Vec<f32>,
+}
+
+/// Matrices d'une couche : ce que le magasin garde ou évince.
+pub(super) struct Matrices {
+    /// Requêtes, clés, valeurs.
+    pub(super) qkv: [Matrice; 3],
+    pub(super) sortie: Matrice,
     /// Porte et montée.
     pub(super) porte_montee: [Matrice; 2],
     pub(super) descente: Matrice,
@@ -29,44 +37,43 @@ pub(super) struct Couche {
 /// Tous les poids d'un modèle.
 pub(super) struct PoidsCpu {
     /// Table des plongements, lue ligne à ligne dans le fichier.
-    pub(super) plongements: VueTenseur,
-    pub(super) couches: Vec<Couche>,
+    plongements: VueTenseur,
+    pub(super) vecteurs: Vec<Vecteurs>,
+    pub(super) couches: Couches,
     pub(super) norme_sortie: Vec<f32>,
     pub(super) tete: Matrice,
-}
-
-/// Lit, réemballe, et rend au système les pages du fichier qui ne serviront plus.
-struct Lecteur<'a> {
-    poids: &'a Poids,
-    architecture: &'a Architecture,
-    equipe: &'a mut Equipe,
+    /// Octets de toutes les matrices, en mémoire ou non.
+    pub(super) octets: usize,
 }
 
 impl PoidsCpu {
-    /// Réemballe tous les poids, avec tous les fils de l'équipe.
+    /// Réemballe les poids, avec tous les fils de l'équipe ; des couches, ce que le budget permet.
     ///
     /// # Errors
-    /// Tenseur manquant, mal formé ou non fini ; mémoire refusée.
-    pub(super) fn charger(poids: &Poids, a: &Architecture, equipe: &mut Equipe) -> Resultat<Self> {
-        let mut lecteur = Lecteur { poids, architecture: a, equipe };
+    /// Tenseur manquant, mal formé ou non fini ; mémoire refusée ; budget trop petit.
+    pub(super) fn charger(
+        poids: &Poids,
+        a: &Architecture,
+        reglages: &Reglages,
+        equipe: &mut Equipe,
+    ) -> Resultat<Self> {
+        let lecteur = Arc::new(Lecteur { poids: poids.clone(), architecture: a.clone() });
         let table = [a.taille_vocabulaire, a.taille_cachee];
-        let plongements = poids.tenseur("token_embd.weight", &table)?;
-        let tete = if a.plongements_lies { "token_embd.weight" } else { "output.weight" };
+        let tete = lecteur.matrice(nom_tete(a), table, equipe)?;
+        let octets = (0..lecteur.nb_couches()).map(|i| lecteur.octets(i)).sum::<Resultat<usize>>()?;
         Ok(Self {
-            tete: lecteur.matrice(tete, table)?,
+            plongements: poids.tenseur("token_embd.weight", &table)?,
+            vecteurs: (0..lecteur.nb_couches()).map(|i| lecteur.vecteurs(i)).collect::<Resultat<_>>()?,
+            couches: Couches::charger(&lecteur, reglages, equipe)?,
             norme_sortie: lecteur.norme("output_norm.weight", a.taille_cachee)?,
-            couches: (0..a.couches.len()).map(|i| lecteur.couche(i)).collect::<Resultat<_>>()?,
-            plongements,
+            octets: octets + tete.octets(),
+            tete,
         })
     }
 
-    /// Octets de toutes les matrices.
-    pub(super) fn octets(&self) -> usize {
-        let couche = |c: &Couche| -> usize {
-            let matrices = c.qkv.iter().chain(&c.porte_montee).chain([&c.sortie, &c.descente]);
-            matrices.map(Matrice::octets).sum()
-        };
-        self.couches.iter().map(couche).sum::<usize>() + self.tete.octets()
+    /// Octets des matrices en mémoire.
+    pub(super) fn octets_residents(&self) -> usize {
+        self.couches.fiche().octets + self.tete.octets()
     }
 
     /// Décode le plongement d'un jeton.
@@ -86,12 +93,97 @@ impl PoidsCpu {
     }
 }
 
-impl Lecteur<'_> {
-    fn matrice(&mut self, nom: &str, forme: [usize; 2]) -> Resultat<Matrice> {
+/// Lit, réemballe, et rend au système les pages du fichier qui ne serviront plus.
+pub(super) struct Lecteur {
+    poids: Poids,
+    architecture: Architecture,
+}
+
+impl Lecteur {
+    pub(super) fn nb_couches(&self) -> usize {
+        self.architecture.couches.len()
+    }
+
+    /// Matrices de la couche `i`, réemballées par `equipe`.
+    ///
+    /// # Errors
+    /// Tenseur manquant, mal formé ou non fini ; mémoire refusée.
+    pub(super) fn matrices(&self, i: usize, equipe: &mut Equipe) -> Resultat<Matrices> {
+        let [q, k, v, sortie, porte, montee, descente] = self.places(i);
+        let mut lire = |(nom, forme): (String, _)| self.matrice(&nom, forme, equipe);
+        Ok(Matrices {
+            qkv: [lire(q)?, lire(k)?, lire(v)?],
+            sortie: lire(sortie)?,
+            porte_montee: [lire(porte)?, lire(montee)?],
+            descente: lire(descente)?,
+        })
+    }
+
+    /// Octets qu'occuperont les matrices de la couche `i`.
+    ///
+    /// # Errors
+    /// Tenseur manquant ou mal formé.
+    pub(super) fn octets(&self, i: usize) -> Resultat<usize> {
+        self.places(i).iter().try_fold(0usize, |somme, (nom, forme)| {
+            let vue = self.poids.tenseur(nom, forme)?;
+            reemballage::octets(&vue).and_then(|octets| somme.checked_add(octets)).ok_or_else(|| {
+                Erreur::modele(self.poids.nom(), format!("le tenseur « {} » est démesuré", vue.nom))
+            })
+        })
+    }
+
+    /// Noms et formes des matrices de la couche `i`, dans l'ordre où elles servent.
+    fn places(&self, i: usize) -> [(String, [usize; 2]); 7] {
+        let a = &self.architecture;
+        let (d, q, kv, m) = (a.taille_cachee, a.taille_q(), a.taille_kv(), a.taille_intermediaire);
+        [
+            ("attn_q", [q, d]),
+            ("attn_k", [kv, d]),
+            ("attn_v", [kv, d]),
+            ("attn_output", [d, q]),
+            ("ffn_gate", [m, d]),
+            ("ffn_up", [m, d]),
+            ("ffn_down", [d, m]),
+        ]
+        .map(|(nom, forme)| (format!("blk.{i}.{nom}.weight"), forme))
+    }
+
+    fn matrice(&self, nom: &str, forme: [usize; 2], equipe: &mut Equipe) -> Resultat<Matrice> {
         let vue = self.poids.tenseur(nom, &forme)?;
-        let matrice = reemballer(self.equipe, &vue, self.poids.nom())?;
+        let matrice = reemballage::reemballer(equipe, &vue, self.poids.nom())?;
         vue.octets.rendre();
         Ok(matrice)
+    }
+
+    fn vecteurs(&self, i: usize) -> Resultat<Vecteurs> {
+        let a = &self.architecture;
+        let (d, q, kv) = (a.taille_cachee, a.taille_q(), a.taille_kv());
+        let nomme = |nom: &str| format!("blk.{i}.{nom}");
+        let biais = || {
+            [("attn_q.bias", q), ("attn_k.bias", kv), ("attn_v.bias", kv)]
+                .into_iter()
+                .map(|(nom, taille)| self.vecteur(&nomme(nom), taille))
+                .collect::<Resultat<Vec<_>>>()
+                .map(|biais| biais.concat())
+        };
+        let deux_normes = |noms: [&str; 2], taille| -> Resultat<[Vec<f32>; 2]> {
+            Ok([self.norme(&nomme(noms[0]), taille)?, self.norme(&nomme(noms[1]), taille)?])
+        };
+        let normes_qk = ["attn_q_norm.weight", "attn_k_norm.weight"];
+        let post_normes = ["post_attention_norm.weight", "post_ffw_norm.weight"];
+        Ok(Vecteurs {
+            norme_attention: self.norme(&nomme("attn_norm.weight"), d)?,
+            biais: a.biais_qkv.then(biais).transpose()?,
+            normes_qk: a.norme_qk.then(|| deux_normes(normes_qk, a.dim_tete)).transpose()?,
+            post_normes: a.post_normes.then(|| deux_normes(post_normes, d)).transpose()?,
+            norme_mlp: self.norme(&nomme("ffn_norm.weight"), d)?,
+        })
+    }
+
+    fn norme(&self, nom: &str, taille: usize) -> Resultat<Vec<f32>> {
+        let mut valeurs = self.vecteur(nom, taille)?;
+        valeurs.iter_mut().for_each(|v| *v += self.architecture.decalage_norme);
+        Ok(valeurs)
     }
 
     fn vecteur(&self, nom: &str, taille: usize) -> Resultat<Vec<f32>> {
@@ -103,49 +195,9 @@ impl Lecteur<'_> {
         }
         Ok(valeurs)
     }
+}
 
-    fn norme(&self, nom: &str, taille: usize) -> Resultat<Vec<f32>> {
-        let mut valeurs = self.vecteur(nom, taille)?;
-        valeurs.iter_mut().for_each(|v| *v += self.architecture.decalage_norme);
-        Ok(valeurs)
-    }
-
-    fn couche(&mut self, i: usize) -> Resultat<Couche> {
-        let a = self.architecture;
-        let (d, q, kv, m) = (a.taille_cachee, a.taille_q(), a.taille_kv(), a.taille_intermediaire);
-        let nomme = |nom: &str| format!("blk.{i}.{nom}");
-        let biais = match a.biais_qkv {
-            true => Some(
-                [("attn_q.bias", q), ("attn_k.bias", kv), ("attn_v.bias", kv)]
-                    .into_iter()
-                    .map(|(nom, taille)| self.vecteur(&nomme(nom), taille))
-                    .collect::<Resultat<Vec<_>>>()?
-                    .concat(),
-            ),
-            false => None,
-        };
-        let deux_normes = |lecteur: &Self, noms: [&str; 2], taille| -> Resultat<[Vec<f32>; 2]> {
-            Ok([lecteur.norme(&nomme(noms[0]), taille)?, lecteur.norme(&nomme(noms[1]), taille)?])
-        };
-        let normes_qk = ["attn_q_norm.weight", "attn_k_norm.weight"];
-        let post_normes = ["post_attention_norm.weight", "post_ffw_norm.weight"];
-        Ok(Couche {
-            norme_attention: self.norme(&nomme("attn_norm.weight"), d)?,
-            normes_qk: a.norme_qk.then(|| deux_normes(self, normes_qk, a.dim_tete)).transpose()?,
-            post_normes: a.post_normes.then(|| deux_normes(self, post_normes, d)).transpose()?,
-            norme_mlp: self.norme(&nomme("ffn_norm.weight"), d)?,
-            biais,
-            qkv: [
-                self.matrice(&nomme("attn_q.weight"), [q, d])?,
-                self.matrice(&nomme("attn_k.weight"), [kv, d])?,
-                self.matrice(&nomme("attn_v.weight"), [kv, d])?,
-            ],
-            sortie: self.matrice(&nomme("attn_output.weight"), [d, q])?,
-            porte_montee: [
-                self.matrice(&nomme("ffn_gate.weight"), [m, d])?,
-                self.matrice(&nomme("ffn_up.weight"), [m, d])?,
-            ],
-            descente: self.matrice(&nomme("ffn_down.weight"), [d, m])?,
-        })
-    }
+/// Nom de la matrice qui rend les logits.
+fn nom_tete(a: &Architecture) -> &'static str {
+    if a.plongements_lies { "token_embd.weight" } else { "output.weight" }
 }

@@ -115,6 +115,7 @@ impl Moteur for Cuda {
             appareil: self.corps.ops.carte.nom().to_owned(),
             octets_residents: poids.octets(),
             octets_par_jeton: poids.matrices_lues().map(Matrice::octets).sum(),
+            magasin: None,
         }
     }
 

@@ -279,6 +279,7 @@ impl Moteur for Reference {
             appareil: format!("CPU, {} fils", self.fils.current_num_threads()),
             octets_residents: communs + if residentes { couches } else { 0 },
             octets_par_jeton: couches + table,
+            magasin: None,
         }
     }
 

@@ -41,6 +41,12 @@ pub fn disposition(spec: SpecPoids) -> Disposition {
     }
 }
 
+/// Octets qu'occupera la matrice `vue` une fois réemballée, ou `None` si ce n'en est pas une.
+pub fn octets(vue: &VueTenseur) -> Option<usize> {
+    let &[lignes, colonnes] = vue.forme.as_slice() else { return None };
+    Matrice::octets_pour(disposition(vue.spec), lignes, colonnes)
+}
+
 /// Réemballe la matrice `[lignes, colonnes]` de `vue` ; `fichier` sert aux messages.
 ///
 /// # Errors
