@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::par_groupes;
+use super::{avances, par_groupes, precharger};
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
@@ -183,14 +183,20 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
         }
     };
     let g = disposition.geometrie();
-    let echelles = disposition.regions(colonnes).echelles;
+    let regions = disposition.regions(colonnes);
+    let avances = avances(regions, g);
     let mut y = [_mm256_setzero_ps(); N];
     for b in 0..colonnes / BLOC {
         let place = b * p.largeur + c0;
         // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
         unsafe {
-            let w = codes::<BITS>(tuile.as_ptr().add(b * g.codes + 32 * moitie));
-            let e = tuile.as_ptr().add(echelles + b * g.echelles + 16 * moitie);
+            let debut = tuile.as_ptr().add(b * g.codes + 32 * moitie);
+            let w = codes::<BITS>(debut);
+            let e = tuile.as_ptr().add(regions.echelles + b * g.echelles + 16 * moitie);
+            if N == 1 && moitie == 1 {
+                precharger(debut, avances[0], g.codes);
+                precharger(e, avances[1], g.echelles);
+            }
             let (echelle, minimum) = (huit_f16(e), if MINIMUM { huit_f16(e.add(32)) } else { y[0] });
             for (c, y) in y.iter_mut().enumerate() {
                 let [u, v] = scalaires::<BITS>(&w, p.q.as_ptr().add((place + c) * BLOC));
@@ -241,6 +247,7 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
     let disposition = const { if BITS == 4 { Disposition::K4 } else { Disposition::K5 } };
     let g = disposition.geometrie();
     let regions = disposition.regions(colonnes);
+    let avances = avances(regions, g);
     let mut y = [_mm256_setzero_ps(); N];
     for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
         let mut produits = [_mm256_setzero_ps(); N];
@@ -249,8 +256,13 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
             let place = b * p.largeur + c0;
             // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
             unsafe {
-                let w = codes::<BITS>(tuile.as_ptr().add(b * g.codes + 32 * moitie));
+                let debut = tuile.as_ptr().add(b * g.codes + 32 * moitie);
+                let w = codes::<BITS>(debut);
                 let e = tuile.as_ptr().add(regions.echelles + b * g.echelles + MOITIE * moitie);
+                if N == 1 && moitie == 1 {
+                    precharger(debut, avances[0], g.codes);
+                    precharger(e, avances[1], g.echelles);
+                }
                 let entiers =
                     |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())));
                 let (echelle, minimum) = (entiers(e), entiers(e.add(LIGNES)));
@@ -301,6 +313,7 @@ unsafe fn superblocs_signes_n<const N: usize>(
 ) {
     let g = Disposition::K6.geometrie();
     let regions = Disposition::K6.regions(colonnes);
+    let avances = avances(regions, g);
     let mut y = [_mm256_setzero_ps(); N];
     for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
         let mut produits = [_mm256_setzero_ps(); N];
@@ -308,8 +321,13 @@ unsafe fn superblocs_signes_n<const N: usize>(
             let place = b * p.largeur + c0;
             // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
             unsafe {
-                let w = codes::<6>(tuile.as_ptr().add(b * g.codes + 32 * moitie));
+                let debut = tuile.as_ptr().add(b * g.codes + 32 * moitie);
+                let w = codes::<6>(debut);
                 let e = tuile.as_ptr().add(regions.echelles + b * g.echelles + MOITIE * moitie);
+                if N == 1 && moitie == 1 {
+                    precharger(debut, avances[0], g.codes);
+                    precharger(e, avances[1], g.echelles);
+                }
                 let signees =
                     |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
                 let (premiere, seconde) = (signees(e), signees(e.add(LIGNES)));

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::par_groupes;
+use super::{avances, par_groupes, precharger};
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
@@ -151,14 +151,20 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
         }
     };
     let g = disposition.geometrie();
-    let echelles = disposition.regions(colonnes).echelles;
+    let regions = disposition.regions(colonnes);
+    let avances = avances(regions, g);
     let mut y = [_mm512_setzero_ps(); N];
     for b in 0..colonnes / BLOC {
         let place = b * p.largeur + c0;
         // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
         unsafe {
-            let w = codes::<BITS>(tuile.as_ptr().add(b * g.codes));
-            let e = tuile.as_ptr().add(echelles + b * g.echelles);
+            let debut = tuile.as_ptr().add(b * g.codes);
+            let w = codes::<BITS>(debut);
+            let e = tuile.as_ptr().add(regions.echelles + b * g.echelles);
+            if N == 1 {
+                precharger(debut, avances[0], g.codes);
+                precharger(e, avances[1], g.echelles);
+            }
             let (echelle, minimum) = (seize_f16(e), if MINIMUM { seize_f16(e.add(32)) } else { y[0] });
             for (c, y) in y.iter_mut().enumerate() {
                 let zeros = *p.zeros.as_ptr().add(place + c);
@@ -218,6 +224,7 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
     let disposition = const { if BITS == 4 { Disposition::K4 } else { Disposition::K5 } };
     let g = disposition.geometrie();
     let regions = disposition.regions(colonnes);
+    let avances = avances(regions, g);
     let mut y = [_mm512_setzero_ps(); N];
     for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
         let mut produits = [_mm512_setzero_ps(); N];
@@ -226,8 +233,13 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
             let place = b * p.largeur + c0;
             // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
             unsafe {
-                let w = codes::<BITS>(tuile.as_ptr().add(b * g.codes));
+                let debut = tuile.as_ptr().add(b * g.codes);
+                let w = codes::<BITS>(debut);
                 let e = tuile.as_ptr().add(regions.echelles + b * g.echelles);
+                if N == 1 {
+                    precharger(debut, avances[0], g.codes);
+                    precharger(e, avances[1], g.echelles);
+                }
                 let entiers =
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())));
                 let (echelle, minimum) = (entiers(e), entiers(e.add(LIGNES)));
@@ -277,6 +289,7 @@ unsafe fn superblocs_signes_n<const N: usize>(
 ) {
     let g = Disposition::K6.geometrie();
     let regions = Disposition::K6.regions(colonnes);
+    let avances = avances(regions, g);
     let mut y = [_mm512_setzero_ps(); N];
     for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
         let mut produits = [_mm512_setzero_ps(); N];
@@ -284,8 +297,13 @@ unsafe fn superblocs_signes_n<const N: usize>(
             let place = b * p.largeur + c0;
             // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
             unsafe {
-                let w = codes::<6>(tuile.as_ptr().add(b * g.codes));
+                let debut = tuile.as_ptr().add(b * g.codes);
+                let w = codes::<6>(debut);
                 let e = tuile.as_ptr().add(regions.echelles + b * g.echelles);
+                if N == 1 {
+                    precharger(debut, avances[0], g.codes);
+                    precharger(e, avances[1], g.echelles);
+                }
                 let signees =
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
                 let (premiere, seconde) = (signees(e), signees(e.add(LIGNES)));
