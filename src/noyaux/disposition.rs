@@ -1,7 +1,8 @@
 //! Comment une matrice est rangée une fois réemballée : par tuiles de 16 lignes.
 //!
-//! Une tuile contient trois régions, chacune alignée sur 64 octets : les codes, les échelles, les
-//! superéchelles ; ou, pour les flottants, les poids colonne par colonne. Dans un bloc de 32 colonnes,
+//! Une tuile est une suite de groupes de 2 ou 8 blocs de 32 colonnes : les codes des blocs, leurs
+//! échelles, leur superéchelle ; ou, pour les flottants, les poids colonne par colonne. Tout se lit
+//! dans l'ordre de la mémoire, ce que les préchargeurs des processeurs suivent le mieux. Dans un bloc,
 //! la rangée `j` de 64 octets porte quatre colonnes de chacune des 16 lignes (octet `4·ligne + t` →
 //! colonne `4j + t`) : une seule lecture nourrit 16 produits scalaires de quatre termes.
 //!
@@ -39,7 +40,7 @@ pub enum Disposition {
     Bf16,
 }
 
-/// Octets d'une tuile, région par région.
+/// Octets d'un bloc, par nature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometrie {
     /// Codes d'un bloc (ou poids d'une colonne pour les flottants).
@@ -66,7 +67,7 @@ impl Disposition {
         Self::Bf16,
     ];
 
-    /// Octets de chaque région.
+    /// Octets de chaque nature.
     pub const fn geometrie(self) -> Geometrie {
         let (codes, echelles, superechelles) = match self {
             Self::E4 => (256, 32, 0),
@@ -108,30 +109,48 @@ impl Disposition {
         }
     }
 
-    /// Place des régions d'une tuile de `colonnes` colonnes.
-    pub const fn regions(self, colonnes: usize) -> Regions {
-        let g = self.geometrie();
-        if self.est_flottante() {
-            let fin = (colonnes * g.codes).next_multiple_of(64);
-            return Regions { echelles: fin, superechelles: fin, fin };
+    /// Blocs d'un groupe ; le dernier groupe d'une tuile peut en avoir d'inemployés.
+    pub const fn blocs_par_groupe(self) -> usize {
+        match self {
+            Self::K4 | Self::K5 | Self::K6 => BLOCS_PAR_SUPERBLOC,
+            _ => 2,
         }
-        let blocs = colonnes / BLOC;
-        let echelles = (blocs * g.codes).next_multiple_of(64);
-        let superechelles = echelles + (blocs * g.echelles).next_multiple_of(64);
-        let fin = superechelles + (blocs / BLOCS_PAR_SUPERBLOC * g.superechelles).next_multiple_of(64);
-        Regions { echelles, superechelles, fin }
     }
-}
 
-/// Début de chaque région d'une tuile (les codes sont au début), et sa fin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Regions {
-    /// Début des échelles.
-    pub echelles: usize,
-    /// Début des superéchelles.
-    pub superechelles: usize,
-    /// Octets de la tuile.
-    pub fin: usize,
+    /// Octets d'un groupe.
+    pub const fn octets_groupe(self) -> usize {
+        let (g, n) = (self.geometrie(), self.blocs_par_groupe());
+        (n * (g.codes + g.echelles) + g.superechelles).next_multiple_of(64)
+    }
+
+    /// Octets d'une tuile de `colonnes` colonnes.
+    pub const fn octets_tuile(self, colonnes: usize) -> usize {
+        if self.est_flottante() {
+            return (colonnes * self.geometrie().codes).next_multiple_of(64);
+        }
+        (colonnes / BLOC).div_ceil(self.blocs_par_groupe()) * self.octets_groupe()
+    }
+
+    /// Début des codes du bloc `b` dans une tuile.
+    #[inline(always)]
+    pub const fn codes(self, b: usize) -> usize {
+        let n = self.blocs_par_groupe();
+        b / n * self.octets_groupe() + b % n * self.geometrie().codes
+    }
+
+    /// Début des échelles du bloc `b` dans une tuile.
+    #[inline(always)]
+    pub const fn echelles(self, b: usize) -> usize {
+        let (g, n) = (self.geometrie(), self.blocs_par_groupe());
+        b / n * self.octets_groupe() + n * g.codes + b % n * g.echelles
+    }
+
+    /// Début des superéchelles du superbloc `s` dans une tuile.
+    #[inline(always)]
+    pub const fn superechelles(self, s: usize) -> usize {
+        let (g, n) = (self.geometrie(), self.blocs_par_groupe());
+        s * self.octets_groupe() + n * (g.codes + g.echelles)
+    }
 }
 
 #[cfg(test)]
@@ -147,17 +166,26 @@ mod tests {
             (Disposition::K5, 176),
             (Disposition::K6, 210),
         ] {
-            let tuile = d.regions(2048).fin as f64;
+            let tuile = d.octets_tuile(2048) as f64;
             let fichier = (octets_du_fichier * 8 * LIGNES) as f64;
             assert!((1.0..1.03).contains(&(tuile / fichier)), "{d:?}");
         }
     }
 
     #[test]
-    fn les_regions_sont_alignees_sur_les_lignes_de_cache() {
-        for d in Disposition::TOUTES {
-            let r = d.regions(d.colonnes_par_groupe() * 3);
-            assert!([r.echelles, r.superechelles, r.fin].iter().all(|o| o.is_multiple_of(64)), "{d:?}");
+    fn les_places_d_une_tuile_ne_se_recouvrent_pas_et_sont_alignees() {
+        for d in Disposition::TOUTES.into_iter().filter(|d| !d.est_flottante()) {
+            let (g, n) = (d.geometrie(), d.blocs_par_groupe());
+            let mut places = Vec::new();
+            for b in 0..2 * n {
+                assert!(d.codes(b).is_multiple_of(64) && d.echelles(b).is_multiple_of(32), "{d:?}");
+                places.extend([(d.codes(b), g.codes), (d.echelles(b), g.echelles)]);
+            }
+            places.extend((0..2).map(|s| (d.superechelles(s), g.superechelles)));
+            places.sort_unstable();
+            assert!(places.windows(2).all(|p| p[0].0 + p[0].1 <= p[1].0), "{d:?}");
+            let fin = places.iter().map(|p| p.0 + p.1).max();
+            assert!(fin <= Some(d.octets_tuile(2 * n * BLOC)), "{d:?}");
         }
     }
 }

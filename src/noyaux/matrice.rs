@@ -24,7 +24,7 @@ impl Matrice {
     /// # Errors
     /// Mémoire refusée par le système.
     pub(super) fn reserver(disposition: Disposition, lignes: usize, colonnes: usize) -> Resultat<Self> {
-        let octets_tuile = disposition.regions(colonnes).fin;
+        let octets_tuile = disposition.octets_tuile(colonnes);
         let taille = Self::octets_pour(disposition, lignes, colonnes);
         let memoire = taille.and_then(|t| MmapMut::map_anon(t.max(1)).ok()).ok_or_else(|| {
             Erreur::Usage(format!("mémoire refusée pour une matrice de {lignes} × {colonnes}"))
@@ -39,7 +39,7 @@ impl Matrice {
 
     /// Octets qu'occupera une matrice, ou `None` si le compte déborde.
     pub(super) fn octets_pour(disposition: Disposition, lignes: usize, colonnes: usize) -> Option<usize> {
-        lignes.div_ceil(LIGNES).checked_mul(disposition.regions(colonnes).fin)
+        lignes.div_ceil(LIGNES).checked_mul(disposition.octets_tuile(colonnes))
     }
 
     /// Rangement des poids.

@@ -139,7 +139,7 @@ impl TableNoyaux {
         panneau: &Panneau<'_>,
         sorties: &mut [[f32; LIGNES]],
     ) {
-        assert_eq!(tuile.len(), disposition.regions(colonnes).fin, "taille de la tuile");
+        assert_eq!(tuile.len(), disposition.octets_tuile(colonnes), "taille de la tuile");
         assert_eq!(sorties.len(), panneau.largeur, "une sortie par jeton");
         if disposition.est_flottante() {
             assert_eq!(panneau.x.len(), panneau.largeur * colonnes, "valeurs du panneau");

@@ -4,7 +4,7 @@ use half::{bf16, f16};
 
 use super::activations::Panneau;
 use super::aiguillage::Niveau;
-use super::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
+use super::disposition::{BLOC, Disposition, LIGNES};
 use super::table_elementaire;
 use super::{Produit, TableNoyaux};
 
@@ -62,13 +62,11 @@ fn produit<const D: usize>(
         return produit_flottant(disposition, tuile, panneau, sorties);
     }
     let g = disposition.geometrie();
-    let regions = disposition.regions(colonnes);
     let mut poids = [[0; LIGNES]; BLOC];
     for b in 0..colonnes / BLOC {
-        codes(disposition, &tuile[b * g.codes..(b + 1) * g.codes], &mut poids);
-        let echelles = &tuile[regions.echelles + b * g.echelles..];
-        let debut_super = regions.superechelles + b / BLOCS_PAR_SUPERBLOC * g.superechelles;
-        let superechelles = tuile.get(debut_super..).unwrap_or_default();
+        codes(disposition, &tuile[disposition.codes(b)..][..g.codes], &mut poids);
+        let echelles = &tuile[disposition.echelles(b)..];
+        let superechelles = &tuile[disposition.superechelles(b / disposition.blocs_par_groupe())..];
         for (c, sortie) in sorties.iter_mut().enumerate() {
             let place = b * panneau.largeur + c;
             let q = &panneau.q[place * BLOC..(place + 1) * BLOC];

@@ -24,7 +24,7 @@ pub(super) fn remplir<const O: usize>(
     let mut fini = true;
     for (l, ligne) in source.lignes() {
         for (b, bloc) in ligne.as_chunks::<O>().0.iter().enumerate() {
-            fini &= poser(disposition, source.colonnes, tuile, (l, b), &lire(bloc));
+            fini &= poser(disposition, tuile, (l, b), &lire(bloc));
         }
     }
     fini
@@ -32,21 +32,15 @@ pub(super) fn remplir<const O: usize>(
 
 /// Pose le bloc `b` de la ligne `l`.
 #[inline(always)]
-fn poser(
-    disposition: Disposition,
-    colonnes: usize,
-    tuile: &mut [u8],
-    (l, b): (usize, usize),
-    lu: &BlocLu,
-) -> bool {
+fn poser(disposition: Disposition, tuile: &mut [u8], (l, b): (usize, usize), lu: &BlocLu) -> bool {
     let g = disposition.geometrie();
     let bits = match disposition {
         Disposition::E8 => 8,
         Disposition::E5 | Disposition::E5M => 5,
         _ => 4,
     };
-    ranger_codes(bits, &lu.codes, l, &mut tuile[b * g.codes..(b + 1) * g.codes]);
-    let debut = disposition.regions(colonnes).echelles + b * g.echelles;
+    ranger_codes(bits, &lu.codes, l, &mut tuile[disposition.codes(b)..][..g.codes]);
+    let debut = disposition.echelles(b);
     tuile[debut + 2 * l..debut + 2 * l + 2].copy_from_slice(&lu.echelle);
     if matches!(disposition, Disposition::E4M | Disposition::E5M) {
         tuile[debut + 32 + 2 * l..debut + 34 + 2 * l].copy_from_slice(&lu.minimum);
@@ -109,7 +103,7 @@ pub(super) fn requantifier(spec: SpecPoids, source: &Source<'_>, tuile: &mut [u8
             let code =
                 |x: f32| ((x * inverse).round_ties_even().clamp(-128.0, 127.0) as i8).cast_unsigned() ^ 0x80;
             let lu = BlocLu { codes: bloc.map(code), echelle: echelle.to_le_bytes(), minimum: [0; 2] };
-            fini &= poser(Disposition::E8, source.colonnes, tuile, (l, b), &lu);
+            fini &= poser(Disposition::E8, tuile, (l, b), &lu);
         }
     }
     fini

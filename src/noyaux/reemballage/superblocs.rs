@@ -22,7 +22,6 @@ pub(super) fn remplir<const O: usize>(
     lire: impl Fn(&[u8; O], usize) -> BlocLu,
 ) -> bool {
     let g = disposition.geometrie();
-    let regions = disposition.regions(source.colonnes);
     let bits = match disposition {
         Disposition::K4 => 4,
         Disposition::K5 => 5,
@@ -34,11 +33,11 @@ pub(super) fn remplir<const O: usize>(
             for i in 0..BLOCS_PAR_SUPERBLOC {
                 let lu = lire(superbloc, i);
                 let b = s * BLOCS_PAR_SUPERBLOC + i;
-                ranger_codes(bits, &lu.codes, l, &mut tuile[b * g.codes..(b + 1) * g.codes]);
-                let debut = regions.echelles + b * g.echelles + l;
+                ranger_codes(bits, &lu.codes, l, &mut tuile[disposition.codes(b)..][..g.codes]);
+                let debut = disposition.echelles(b) + l;
                 (tuile[debut], tuile[debut + LIGNES]) = (lu.echelles[0], lu.echelles[1]);
                 if i == 0 {
-                    let debut = regions.superechelles + s * g.superechelles + 2 * l;
+                    let debut = disposition.superechelles(s) + 2 * l;
                     let nombre = g.superechelles / (2 * LIGNES);
                     for (r, octets) in lu.superechelles.iter().take(nombre).enumerate() {
                         let place = debut + 2 * LIGNES * r;

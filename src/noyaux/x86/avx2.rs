@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{avances, par_groupes, precharger};
+use super::{par_groupes, precharger};
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
@@ -182,20 +182,16 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
             _ => Disposition::E8,
         }
     };
-    let g = disposition.geometrie();
-    let regions = disposition.regions(colonnes);
-    let avances = avances(regions, g);
     let mut y = [_mm256_setzero_ps(); N];
     for b in 0..colonnes / BLOC {
         let place = b * p.largeur + c0;
         // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
         unsafe {
-            let debut = tuile.as_ptr().add(b * g.codes + 32 * moitie);
+            let debut = tuile.as_ptr().add(disposition.codes(b) + 32 * moitie);
             let w = codes::<BITS>(debut);
-            let e = tuile.as_ptr().add(regions.echelles + b * g.echelles + 16 * moitie);
+            let e = tuile.as_ptr().add(disposition.echelles(b) + 16 * moitie);
             if N == 1 && moitie == 1 {
-                precharger(debut, avances[0], g.codes);
-                precharger(e, avances[1], g.echelles);
+                precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe());
             }
             let (echelle, minimum) = (huit_f16(e), if MINIMUM { huit_f16(e.add(32)) } else { y[0] });
             for (c, y) in y.iter_mut().enumerate() {
@@ -245,9 +241,6 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
     sorties: &mut [[f32; LIGNES]],
 ) {
     let disposition = const { if BITS == 4 { Disposition::K4 } else { Disposition::K5 } };
-    let g = disposition.geometrie();
-    let regions = disposition.regions(colonnes);
-    let avances = avances(regions, g);
     let mut y = [_mm256_setzero_ps(); N];
     for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
         let mut produits = [_mm256_setzero_ps(); N];
@@ -256,12 +249,11 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
             let place = b * p.largeur + c0;
             // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
             unsafe {
-                let debut = tuile.as_ptr().add(b * g.codes + 32 * moitie);
+                let debut = tuile.as_ptr().add(disposition.codes(b) + 32 * moitie);
                 let w = codes::<BITS>(debut);
-                let e = tuile.as_ptr().add(regions.echelles + b * g.echelles + MOITIE * moitie);
+                let e = tuile.as_ptr().add(disposition.echelles(b) + MOITIE * moitie);
                 if N == 1 && moitie == 1 {
-                    precharger(debut, avances[0], g.codes);
-                    precharger(e, avances[1], g.echelles);
+                    precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe());
                 }
                 let entiers =
                     |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())));
@@ -278,7 +270,7 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
         }
         // SAFETY: superbloc `s` de la tuile.
         let (d, dmin) = unsafe {
-            let debut = tuile.as_ptr().add(regions.superechelles + s * g.superechelles + 16 * moitie);
+            let debut = tuile.as_ptr().add(disposition.superechelles(s) + 16 * moitie);
             (huit_f16(debut), huit_f16(debut.add(32)))
         };
         for c in 0..N {
@@ -311,9 +303,6 @@ unsafe fn superblocs_signes_n<const N: usize>(
     (c0, moitie): (usize, usize),
     sorties: &mut [[f32; LIGNES]],
 ) {
-    let g = Disposition::K6.geometrie();
-    let regions = Disposition::K6.regions(colonnes);
-    let avances = avances(regions, g);
     let mut y = [_mm256_setzero_ps(); N];
     for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
         let mut produits = [_mm256_setzero_ps(); N];
@@ -321,12 +310,11 @@ unsafe fn superblocs_signes_n<const N: usize>(
             let place = b * p.largeur + c0;
             // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
             unsafe {
-                let debut = tuile.as_ptr().add(b * g.codes + 32 * moitie);
+                let debut = tuile.as_ptr().add(Disposition::K6.codes(b) + 32 * moitie);
                 let w = codes::<6>(debut);
-                let e = tuile.as_ptr().add(regions.echelles + b * g.echelles + MOITIE * moitie);
+                let e = tuile.as_ptr().add(Disposition::K6.echelles(b) + MOITIE * moitie);
                 if N == 1 && moitie == 1 {
-                    precharger(debut, avances[0], g.codes);
-                    precharger(e, avances[1], g.echelles);
+                    precharger(debut, Disposition::K6.octets_groupe() / Disposition::K6.blocs_par_groupe());
                 }
                 let signees =
                     |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
@@ -344,9 +332,7 @@ unsafe fn superblocs_signes_n<const N: usize>(
             }
         }
         // SAFETY: superbloc `s` de la tuile.
-        let d = unsafe {
-            huit_f16(tuile.as_ptr().add(regions.superechelles + s * g.superechelles + 16 * moitie))
-        };
+        let d = unsafe { huit_f16(tuile.as_ptr().add(Disposition::K6.superechelles(s) + 16 * moitie)) };
         for c in 0..N {
             y[c] = _mm256_fmadd_ps(d, produits[c], y[c]);
         }

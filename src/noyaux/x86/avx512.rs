@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{avances, par_groupes, precharger};
+use super::{par_groupes, precharger};
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
@@ -150,20 +150,16 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
             _ => Disposition::E8,
         }
     };
-    let g = disposition.geometrie();
-    let regions = disposition.regions(colonnes);
-    let avances = avances(regions, g);
     let mut y = [_mm512_setzero_ps(); N];
     for b in 0..colonnes / BLOC {
         let place = b * p.largeur + c0;
         // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
         unsafe {
-            let debut = tuile.as_ptr().add(b * g.codes);
+            let debut = tuile.as_ptr().add(disposition.codes(b));
             let w = codes::<BITS>(debut);
-            let e = tuile.as_ptr().add(regions.echelles + b * g.echelles);
+            let e = tuile.as_ptr().add(disposition.echelles(b));
             if N == 1 {
-                precharger(debut, avances[0], g.codes);
-                precharger(e, avances[1], g.echelles);
+                precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe());
             }
             let (echelle, minimum) = (seize_f16(e), if MINIMUM { seize_f16(e.add(32)) } else { y[0] });
             for (c, y) in y.iter_mut().enumerate() {
@@ -222,9 +218,6 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
     sorties: &mut [[f32; LIGNES]],
 ) {
     let disposition = const { if BITS == 4 { Disposition::K4 } else { Disposition::K5 } };
-    let g = disposition.geometrie();
-    let regions = disposition.regions(colonnes);
-    let avances = avances(regions, g);
     let mut y = [_mm512_setzero_ps(); N];
     for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
         let mut produits = [_mm512_setzero_ps(); N];
@@ -233,12 +226,11 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
             let place = b * p.largeur + c0;
             // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
             unsafe {
-                let debut = tuile.as_ptr().add(b * g.codes);
+                let debut = tuile.as_ptr().add(disposition.codes(b));
                 let w = codes::<BITS>(debut);
-                let e = tuile.as_ptr().add(regions.echelles + b * g.echelles);
+                let e = tuile.as_ptr().add(disposition.echelles(b));
                 if N == 1 {
-                    precharger(debut, avances[0], g.codes);
-                    precharger(e, avances[1], g.echelles);
+                    precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe());
                 }
                 let entiers =
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())));
@@ -256,7 +248,7 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
         }
         // SAFETY: superbloc `s` de la tuile.
         let (d, dmin) = unsafe {
-            let debut = tuile.as_ptr().add(regions.superechelles + s * g.superechelles);
+            let debut = tuile.as_ptr().add(disposition.superechelles(s));
             (seize_f16(debut), seize_f16(debut.add(32)))
         };
         for c in 0..N {
@@ -287,9 +279,6 @@ unsafe fn superblocs_signes_n<const N: usize>(
     c0: usize,
     sorties: &mut [[f32; LIGNES]],
 ) {
-    let g = Disposition::K6.geometrie();
-    let regions = Disposition::K6.regions(colonnes);
-    let avances = avances(regions, g);
     let mut y = [_mm512_setzero_ps(); N];
     for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
         let mut produits = [_mm512_setzero_ps(); N];
@@ -297,12 +286,11 @@ unsafe fn superblocs_signes_n<const N: usize>(
             let place = b * p.largeur + c0;
             // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
             unsafe {
-                let debut = tuile.as_ptr().add(b * g.codes);
+                let debut = tuile.as_ptr().add(Disposition::K6.codes(b));
                 let w = codes::<6>(debut);
-                let e = tuile.as_ptr().add(regions.echelles + b * g.echelles);
+                let e = tuile.as_ptr().add(Disposition::K6.echelles(b));
                 if N == 1 {
-                    precharger(debut, avances[0], g.codes);
-                    precharger(e, avances[1], g.echelles);
+                    precharger(debut, Disposition::K6.octets_groupe() / Disposition::K6.blocs_par_groupe());
                 }
                 let signees =
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
@@ -318,7 +306,7 @@ unsafe fn superblocs_signes_n<const N: usize>(
             }
         }
         // SAFETY: superbloc `s` de la tuile.
-        let d = unsafe { seize_f16(tuile.as_ptr().add(regions.superechelles + s * g.superechelles)) };
+        let d = unsafe { seize_f16(tuile.as_ptr().add(Disposition::K6.superechelles(s))) };
         for c in 0..N {
             y[c] = _mm512_fmadd_ps(d, produits[c], y[c]);
         }
