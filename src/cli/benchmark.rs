@@ -3,14 +3,13 @@
 mod synthetique;
 mod tableau;
 
-use std::io::IsTerminal;
 use std::time::Instant;
 
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use self::synthetique::OptionsSynthetiques;
 use self::tableau::Contexte;
+use super::avancement;
 use super::communs::{OptionsModele, entier_positif};
 use super::sortie::{Csv, Exporteur, Json, Markdown, Sortie, Texte};
 use crate::erreur::Erreur;
@@ -80,7 +79,7 @@ pub fn executer(arguments: Arguments) -> Result<()> {
     let debut = modele.segmenteur.debut().filter(|_| modele.segmenteur.ajoute_debut());
     let fils = arguments.modele.nb_fils();
     let contexte = Contexte::nouveau(&modele, moteur.fiche(), fils, chargement, bande)?;
-    let barre = dessiner_barre(epreuves.len() * (arguments.repetitions + 1))?;
+    let barre = avancement::barre(epreuves.len() * (arguments.repetitions + 1), avancement::PAS);
     let mut lignes = Vec::with_capacity(epreuves.len());
     for epreuve in epreuves {
         barre.set_message(epreuve.to_string());
@@ -112,13 +111,4 @@ impl Arguments {
             _ => &Texte,
         }
     }
-}
-
-/// Barre d'avancement sur la sortie d'erreur, si c'est un terminal.
-fn dessiner_barre(pas: usize) -> Result<ProgressBar> {
-    if !std::io::stderr().is_terminal() {
-        return Ok(ProgressBar::hidden());
-    }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}")?;
-    Ok(ProgressBar::new(pas as u64).with_style(style))
 }

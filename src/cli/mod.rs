@@ -9,6 +9,7 @@ pub mod quantize;
 pub mod sortie;
 pub mod tokenize;
 
+mod avancement;
 mod echec;
 mod francais;
 mod journal;

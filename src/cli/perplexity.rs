@@ -1,14 +1,14 @@
 //! `rasfr perplexity` : perplexité d'un modèle sur des textes.
 
 use std::ffi::OsStr;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
+use super::avancement;
 use super::communs::{OptionsModele, entier_positif};
 use super::sortie::{self, Cellule, Colonne, Exporteur, Sortie, Tableau, Texte};
 use crate::erreur::Erreur;
@@ -132,7 +132,7 @@ impl Arguments {
         let mut notateur = Notateur::nouveau(moteur, self.contexte, self.modele.nb_fils())?;
         let remplacer = self.methode() == Methode::Fenetres && modele.segmenteur.ajoute_debut();
         let debut = modele.segmenteur.debut().filter(|_| remplacer);
-        let barre = dessiner_barre(travaux.iter().flat_map(|t| &t.fenetres).map(Fenetre::nb_calcules).sum())?;
+        let barre = dessiner_barre(travaux.iter().flat_map(|t| &t.fenetres).map(Fenetre::nb_calcules).sum());
         let mut bilans: Vec<Bilan> = Vec::with_capacity(travaux.len());
         for travail in travaux {
             let avant = reunir(&bilans).surprises;
@@ -232,13 +232,9 @@ fn ligne(nom: &str, bilan: &Bilan) -> Vec<Cellule> {
     ]
 }
 
-/// Barre d'avancement sur la sortie d'erreur, si c'est un terminal.
-fn dessiner_barre(jetons: usize) -> Result<ProgressBar> {
-    if !std::io::stderr().is_terminal() {
-        return Ok(ProgressBar::hidden());
-    }
-    let style = "{bar:30} {percent} %  {pos}/{len} jetons  perplexité {msg}  reste {eta_precise}";
-    let barre = ProgressBar::new(jetons as u64).with_style(ProgressStyle::with_template(style)?);
+fn dessiner_barre(jetons: usize) -> ProgressBar {
+    let gabarit = "{bar:30} {percent} %  {pos}/{len} jetons  perplexité {msg}  reste {eta_precise}";
+    let barre = avancement::barre(jetons, gabarit);
     barre.enable_steady_tick(Duration::from_millis(500));
-    Ok(barre.with_message("…"))
+    barre.with_message("…")
 }

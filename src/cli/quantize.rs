@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::avancement;
 use super::sortie::{self, Cellule, Colonne, Exporteur, Sortie, Tableau};
 use crate::conversion::{Bilan, LigneBilan, Origine, Reglages, convertir};
 use crate::erreur::{Erreur, Resultat};
@@ -45,7 +45,7 @@ pub fn executer(arguments: Arguments) -> Result<()> {
         .context("impossible d'intercepter Ctrl-C")?;
 
     let origine = Origine::ouvrir(&arguments.entree)?;
-    let barre = barre(origine.nb_poids());
+    let barre = avancement::barre(origine.nb_poids(), "Quantification {wide_bar} {percent} % ({eta})");
     let reglages = Reglages { spec: arguments.spec, plongement: arguments.plongement };
     let bilan = convertir(origine, &arguments.sortie, reglages, |poids| {
         barre.inc(poids as u64);
@@ -57,14 +57,6 @@ pub fn executer(arguments: Arguments) -> Result<()> {
 
 fn continuer(interrompu: &AtomicBool) -> Resultat<()> {
     if interrompu.load(Ordering::Relaxed) { Err(Erreur::Interrompu) } else { Ok(()) }
-}
-
-fn barre(nb_poids: usize) -> ProgressBar {
-    let barre = ProgressBar::new(nb_poids as u64);
-    if let Ok(style) = ProgressStyle::with_template("Quantification {wide_bar} {percent} % ({eta})") {
-        barre.set_style(style);
-    }
-    barre
 }
 
 fn rapporter(bilan: &Bilan, json: bool) -> Result<()> {

@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicBool;
 use super::boucle::{Generateur, Reglages};
 use super::echantillonnage::ReglagesEchantillonnage;
 use crate::erreur::{Erreur, Resultat};
-use crate::modele::architecture::Activation;
 use crate::modele::{Architecture, CacheKv, Etat};
 use crate::moteur::{Fiche, Logits, Lot, Moteur};
 use crate::segmenteur::{OptionsDecoupage, Segmenteur};
@@ -49,27 +48,12 @@ impl CacheKv for CacheFactice {
 
 impl MoteurFactice {
     pub(super) fn nouveau(suivant: impl Fn(&[u32]) -> u32 + Send + 'static) -> Self {
-        let architecture = Architecture {
-            nom: "factice".into(),
-            taille_cachee: 1,
-            taille_intermediaire: 1,
-            nb_tetes: 1,
-            nb_tetes_kv: 1,
-            dim_tete: 1,
-            taille_vocabulaire: TAILLE,
-            contexte_max: 64,
-            epsilon: 0.0,
-            decalage_norme: 0.0,
-            activation: Activation::Silu,
-            echelle_plongement: 1.0,
-            echelle_attention: 1.0,
-            biais_qkv: false,
-            norme_qk: false,
-            post_normes: false,
-            plongements_lies: true,
-            couches: Vec::new(),
-        };
-        Self { architecture, suivant: Box::new(suivant), lots: Vec::new(), panne: None }
+        Self {
+            architecture: Architecture::d_essai(TAILLE, 64),
+            suivant: Box::new(suivant),
+            lots: Vec::new(),
+            panne: None,
+        }
     }
 
     /// Moteur qui, après chaque amorce d'assistant, récite la réplique suivante puis finit son tour.

@@ -157,3 +157,30 @@ impl Architecture {
         poids.verifier_tout_lu()
     }
 }
+
+#[cfg(test)]
+impl Architecture {
+    /// La plus petite description qui se tienne, pour les moteurs d'essai.
+    pub(crate) fn d_essai(taille_vocabulaire: usize, contexte_max: usize) -> Self {
+        Self {
+            nom: "essai".into(),
+            taille_cachee: 1,
+            taille_intermediaire: 1,
+            nb_tetes: 1,
+            nb_tetes_kv: 1,
+            dim_tete: 1,
+            taille_vocabulaire,
+            contexte_max,
+            epsilon: 0.0,
+            decalage_norme: 0.0,
+            activation: Activation::Silu,
+            echelle_plongement: 1.0,
+            echelle_attention: 1.0,
+            biais_qkv: false,
+            norme_qk: false,
+            post_normes: false,
+            plongements_lies: true,
+            couches: Vec::new(),
+        }
+    }
+}

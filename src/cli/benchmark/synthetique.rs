@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 
-use super::dessiner_barre;
-use crate::cli::sortie;
+use crate::cli::{avancement, sortie};
 use crate::erreur::Erreur;
 use crate::modele::synthetique::{Demande, FORMES, Forme};
 use crate::nombres::ecrire_octets;
@@ -57,7 +56,7 @@ pub(super) fn exporter(demande: &Demande, sortie: &Path) -> Result<()> {
     let drapeau = Arc::clone(&interrompu);
     ctrlc::set_handler(move || drapeau.store(true, Ordering::Relaxed))
         .context("impossible d'intercepter Ctrl-C")?;
-    let barre = dessiner_barre(demande.octets()?.div_ceil(MO))?;
+    let barre = avancement::barre(demande.octets()?.div_ceil(MO), avancement::PAS);
     barre.set_message("Mo");
     let mut ecrits = 0;
     let taille = demande.exporter(sortie, |octets| {

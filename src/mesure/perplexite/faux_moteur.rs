@@ -3,8 +3,7 @@
 use std::any::Any;
 
 use crate::erreur::Resultat;
-use crate::modele::architecture::{Activation, Architecture};
-use crate::modele::{CacheKv, Etat};
+use crate::modele::{Architecture, CacheKv, Etat};
 use crate::moteur::{Fiche, Logits, Lot, Moteur};
 
 pub(crate) struct FauxMoteur {
@@ -34,27 +33,12 @@ impl CacheKv for FauxCache {
 impl FauxMoteur {
     /// Moteur qui met les logits de chaque ligne selon `regle(position, jeton, ligne)`.
     pub(crate) fn nouveau(taille_vocabulaire: usize, regle: fn(usize, u32, &mut [f32])) -> Self {
-        let architecture = Architecture {
-            nom: "essai".into(),
-            taille_cachee: 1,
-            taille_intermediaire: 1,
-            nb_tetes: 1,
-            nb_tetes_kv: 1,
-            dim_tete: 1,
-            taille_vocabulaire,
-            contexte_max: 4096,
-            epsilon: 1e-5,
-            decalage_norme: 0.0,
-            activation: Activation::Silu,
-            echelle_plongement: 1.0,
-            echelle_attention: 1.0,
-            biais_qkv: false,
-            norme_qk: false,
-            post_normes: false,
-            plongements_lies: true,
-            couches: Vec::new(),
-        };
-        Self { architecture, regle, tailles_lots: Vec::new(), jetons_vus: Vec::new() }
+        Self {
+            architecture: Architecture::d_essai(taille_vocabulaire, 4096),
+            regle,
+            tailles_lots: Vec::new(),
+            jetons_vus: Vec::new(),
+        }
     }
 
     pub(crate) fn uniforme(taille_vocabulaire: usize) -> Self {
