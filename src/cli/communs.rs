@@ -4,13 +4,20 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use anyhow::Result;
+use clap::builder::PossibleValuesParser;
 
 use super::taille;
 use crate::cuda;
+use crate::erreur::{Erreur, Resultat};
 use crate::magasin::Politique;
 use crate::modele::{Modele, Source};
 use crate::moteur::{self, Moteur, Reglages};
 use crate::noyaux::aiguillage::Niveau;
+
+/// Moteur du processeur.
+const CPU: &str = "cpu";
+/// Moteur des cartes graphiques.
+const CUDA: &str = "cuda";
 
 /// Choix du modèle et du moteur.
 #[derive(Debug, Clone, clap::Args)]
@@ -26,8 +33,8 @@ pub struct OptionsModele {
     /// Appareil de calcul : auto (la carte graphique s'il y en a une), cpu, cuda ou cuda:N
     #[arg(long = "device", value_name = "APPAREIL", default_value = "auto")]
     pub appareil: Appareil,
-    /// Moteur de calcul, quel que soit l'appareil : cpu, cuda, ou reference (lent, en f32, pour vérifier)
-    #[arg(long = "engine", value_name = "MOTEUR")]
+    /// Moteur imposé au lieu de celui de l'appareil : cpu, cuda, ou reference (lent, en f32, pour vérifier)
+    #[arg(long = "engine", value_name = "MOTEUR", hide_possible_values = true, value_parser = PossibleValuesParser::new(moteur::MOTEURS))]
     pub moteur: Option<String>,
     /// Instructions imposées au moteur cpu : generique, avx2 ou avx512 ; sans cette option, les
     /// meilleures du processeur
@@ -95,7 +102,8 @@ impl OptionsModele {
     /// # Errors
     /// Moteur inconnu, appareil demandé absent, poids manquants, mémoire insuffisante.
     pub fn fabriquer_moteur(&self, modele: &Modele) -> Result<Box<dyn Moteur>> {
-        let fabriquer = |nom: &str, carte| {
+        let carte = if let Appareil::Cuda(rang) = self.appareil { rang } else { 0 };
+        let fabriquer = |nom: &str| {
             let reglages = Reglages {
                 fils: Some(self.nb_fils()),
                 carte,
@@ -105,14 +113,11 @@ impl OptionsModele {
             };
             moteur::fabriquer(nom, modele, &reglages)
         };
-        let moteur = match (&self.moteur, self.appareil) {
-            (Some(nom), Appareil::Cuda(carte)) => fabriquer(nom, carte)?,
-            (Some(nom), _) => fabriquer(nom, 0)?,
-            (None, Appareil::Cuda(carte)) => fabriquer("cuda", carte)?,
-            (None, Appareil::Cpu) => fabriquer(moteur::MOTEURS[0], 0)?,
-            (None, Appareil::Auto) => match Self::essayer_la_carte(|| fabriquer("cuda", 0)) {
+        let moteur = match self.moteur_voulu()? {
+            Some(nom) => fabriquer(nom)?,
+            None => match Self::essayer_la_carte(|| fabriquer(CUDA)) {
                 Some(moteur) => moteur,
-                None => fabriquer(moteur::MOTEURS[0], 0)?,
+                None => fabriquer(CPU)?,
             },
         };
         let fiche = moteur.fiche();
@@ -120,8 +125,32 @@ impl OptionsModele {
         Ok(moteur)
     }
 
+    /// Le moteur que désignent les options ; `None` si elles laissent le choix.
+    fn moteur_voulu(&self) -> Resultat<Option<&str>> {
+        let appareil = match self.appareil {
+            Appareil::Auto => None,
+            Appareil::Cpu => Some(CPU),
+            Appareil::Cuda(_) => Some(CUDA),
+        };
+        let voulu = self.moteur.as_deref().or(appareil);
+        if let (Some(moteur), Some(appareil)) = (voulu, appareil)
+            && (moteur == CUDA) != (appareil == CUDA)
+        {
+            let detail = format!("le moteur {moteur} ne tourne pas sur l'appareil {appareil}");
+            return Err(Erreur::Usage(format!("{detail} : ôtez « --engine » ou « --device »")));
+        }
+        let du_processeur = [("--isa", self.isa.is_some()), ("--memory", self.memoire.is_some())];
+        match (voulu, du_processeur.iter().find(|(_, donnee)| *donnee)) {
+            (None | Some(CPU), Some(_)) => Ok(Some(CPU)),
+            (Some(moteur), Some((option, _))) => {
+                Err(Erreur::Usage(format!("« {option} » ne règle que le moteur cpu, pas le moteur {moteur}")))
+            }
+            (voulu, None) => Ok(voulu),
+        }
+    }
+
     /// Une machine sans carte est ordinaire ; une carte qui refuse mérite un avertissement.
-    fn essayer_la_carte<T>(fabriquer: impl FnOnce() -> crate::erreur::Resultat<T>) -> Option<T> {
+    fn essayer_la_carte<T>(fabriquer: impl FnOnce() -> Resultat<T>) -> Option<T> {
         match cuda::nombre_de_cartes() {
             Ok(1..) => fabriquer()
                 .inspect_err(|e| tracing::warn!("{e} ; le calcul se fera sur le processeur (--device cpu)"))
@@ -157,6 +186,40 @@ mod tests {
         assert_eq!("cuda:3".parse(), Ok(Appareil::Cuda(3)));
         for refuse in ["", "gpu", "cuda:", "cuda:-1", "cuda:x"] {
             assert!(refuse.parse::<Appareil>().unwrap_err().contains("cuda:N"));
+        }
+    }
+
+    #[derive(clap::Parser)]
+    struct Ligne {
+        #[command(flatten)]
+        options: OptionsModele,
+    }
+
+    fn moteur_voulu(arguments: &str) -> Result<Option<String>, String> {
+        let mots = std::iter::once("essai").chain(arguments.split_whitespace());
+        let ligne = <Ligne as clap::Parser>::try_parse_from(mots).map_err(|e| e.to_string())?;
+        ligne.options.moteur_voulu().map(|nom| nom.map(str::to_owned)).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn un_reglage_du_processeur_choisit_le_processeur() {
+        assert_eq!(moteur_voulu(""), Ok(None));
+        assert_eq!(moteur_voulu("--isa avx2"), Ok(Some("cpu".into())));
+        assert_eq!(moteur_voulu("--memory 1G"), Ok(Some("cpu".into())));
+        assert_eq!(moteur_voulu("--device cuda:1"), Ok(Some("cuda".into())));
+        assert_eq!(moteur_voulu("--engine reference --device cpu"), Ok(Some("reference".into())));
+    }
+
+    #[test]
+    fn des_options_qui_se_contredisent_sont_refusees() {
+        for arguments in [
+            "--engine reference --device cuda",
+            "--engine cuda --device cpu",
+            "--isa avx2 --device cuda",
+            "--memory 1G --engine reference",
+            "--engine zut",
+        ] {
+            assert!(moteur_voulu(arguments).is_err(), "{arguments}");
         }
     }
 
