@@ -12,6 +12,7 @@ use crate::erreur::{Erreur, Resultat};
 /// Sources des noyaux, dans l'ordre où elles s'emploient l'une l'autre.
 const SOURCES: [(&str, &str); 11] = [
     ("commun.cu", include_str!("noyaux/commun.cu")),
+    ("tenseurs.cu", include_str!("noyaux/tenseurs.cu")),
     ("rangement.cu", include_str!("noyaux/rangement.cu")),
     ("entree.cu", include_str!("noyaux/entree.cu")),
     ("produit_vecteur.cu", include_str!("noyaux/produit_vecteur.cu")),
@@ -19,7 +20,6 @@ const SOURCES: [(&str, &str); 11] = [
     ("tetes.cu", include_str!("noyaux/tetes.cu")),
     ("attention_jeton.cu", include_str!("noyaux/attention_jeton.cu")),
     ("lot.cu", include_str!("noyaux/lot.cu")),
-    ("tenseurs.cu", include_str!("noyaux/tenseurs.cu")),
     ("produit_lot.cu", include_str!("noyaux/produit_lot.cu")),
     ("attention_lot.cu", include_str!("noyaux/attention_lot.cu")),
 ];

@@ -15,6 +15,9 @@ const GRANDE_MEMOIRE: usize = 160 << 10;
 /// Mémoire partagée laissée aux tableaux de taille fixe des noyaux.
 const PARTAGEE_FIXE: usize = 1 << 10;
 
+/// Valeurs d'un vecteur normé qu'un bloc de fils prend à la fois. Miroir de `noyaux/entree.cu`.
+const VALEURS_PAQUET: usize = 512 * 4;
+
 /// Ce que les noyaux savent à la compilation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Specialite {
@@ -24,6 +27,8 @@ pub struct Specialite {
     pub nb_tetes: usize,
     /// Têtes de clés et de valeurs.
     pub nb_tetes_kv: usize,
+    /// Largeur des vecteurs normés.
+    pub taille_cachee: usize,
 }
 
 impl Specialite {
@@ -69,6 +74,7 @@ impl Noyaux {
         let constantes = [
             ("DIM_TETE", specialite.dim_tete),
             ("TETES_PAR_GROUPE", specialite.tetes_par_groupe()),
+            ("PAQUETS_NORME", specialite.taille_cachee.div_ceil(VALEURS_PAQUET)),
             ("GRANDE_MEMOIRE", usize::from(grande_memoire)),
         ];
         let code = compilation::obtenir(carte, &constantes)?;

@@ -11,77 +11,99 @@ struct Entree {
     int taille;
 };
 
-// Un vecteur normé tient dans les registres du bloc : 512 fils · 4 paquets · 4 valeurs.
+// Un vecteur normé tient dans les registres du bloc : 512 fils · PAQUETS_NORME paquets (fixés à la
+// compilation) · 4 valeurs.
 #define FILS_PRODUIT 512
-#define PAQUETS_NORME 4
+#define PAQUETS_BRUTS 4
 
-// Rangement de l'entrée : les 8 morceaux de 16 octets de chaque unité dans 8 plans, pour que des voies
-// voisines lisent des mots voisins. Le pas impair de 16 octets évite les conflits d'écriture.
-__device__ __forceinline__ u32 place_entree(int k, int unites) {
-    return ((k / 8 % 8) * (unites + 1) + k / 64) * 16 + k % 8 * 2;
-}
+template <int N>
+struct Vecteur {
+    float4 v[N];
 
-// Range v, les valeurs k à k + 3. Toute la chaîne appelle ensemble, même au-delà de la dernière unité.
-__device__ __forceinline__ void ranger_entree(u8* entree, float* sommes, int unites, int k, float4 v) {
-    uint2 paires;
-    paires.x = paire_f16(v.x * REDUCTION, v.y * REDUCTION);
-    paires.y = paire_f16(v.z * REDUCTION, v.w * REDUCTION);
-    if (k < unites * 64) *(uint2*)(entree + place_entree(k, unites)) = paires;
-    if (!sommes) return;
-    // Somme des 32 valeurs d'un bloc, telles qu'arrondies : huit fils consécutifs les portent.
-    float s = bas_f16(paires.x) + haut_f16(paires.x) + bas_f16(paires.y) + haut_f16(paires.y);
-    for (int o = 1; o < 8; o <<= 1) s += __shfl_xor_sync(~0u, s, o);
-    if (k % 32 == 0 && k < unites * 64) sommes[k / 32] = s;
-}
-
-__device__ __forceinline__ float carres(float4 v) { return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w; }
-
-__device__ __forceinline__ float4 mettre_a_l_echelle(float4 v, float f, const float* w, int k) {
-    float4 p = *(const float4*)(w + k);
-    return make_float4(v.x * f * p.x, v.y * f * p.y, v.z * f * p.z, v.w * f * p.w);
-}
-
-// Norme RMS de l'entrée, après l'ajout éventuel de l'attente.
-__device__ __forceinline__ void preparer_norme(const Entree& e, u8* entree, float* sommes, int unites,
-                                               float* relais) {
-    float4 v[PAQUETS_NORME], a[PAQUETS_NORME];
-    float s = 0.f, s_attente = 0.f;
+    __device__ __forceinline__ void lire_poids(const float* p, int taille) {
 #pragma unroll
-    for (int i = 0; i < PAQUETS_NORME; i++) {
-        int k = (i * FILS_PRODUIT + threadIdx.x) * 4;
-        v[i] = k < e.taille ? lire_l2(e.x + k) : make_float4(0.f, 0.f, 0.f, 0.f);
-        if (e.attente) {
-            a[i] = k < e.taille ? lire_l2(e.attente + k) : make_float4(0.f, 0.f, 0.f, 0.f);
-            s_attente += carres(a[i]);
+        for (int i = 0; i < N; i++) {
+            int k = (i * FILS_PRODUIT + threadIdx.x) * 4;
+            if (k < taille) v[i] = __ldg((const float4*)(p + k));
         }
     }
+    __device__ __forceinline__ void lire(const float* p, int debut, int taille) {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            int k = debut + (i * FILS_PRODUIT + threadIdx.x) * 4;
+            v[i] = k < taille ? lire_l2(p + k) : make_float4(0.f, 0.f, 0.f, 0.f);
+        }
+    }
+    __device__ __forceinline__ float carres() const {
+        float s = 0.f;
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            s += v[i].x * v[i].x + v[i].y * v[i].y + v[i].z * v[i].z + v[i].w * v[i].w;
+        return s;
+    }
+    // Multiplie par le facteur d'une norme RMS et ses poids.
+    __device__ __forceinline__ void normer(float f, const Vecteur<N>& w, int taille) {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            if ((i * FILS_PRODUIT + threadIdx.x) * 4 >= taille) continue;
+            v[i] = make_float4(v[i].x * f * w.v[i].x, v[i].y * f * w.v[i].y, v[i].z * f * w.v[i].z,
+                               v[i].w * f * w.v[i].w);
+        }
+    }
+    __device__ __forceinline__ void ajouter(const Vecteur<N>& a) {
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            v[i] = make_float4(v[i].x + a.v[i].x, v[i].y + a.v[i].y, v[i].z + a.v[i].z, v[i].w + a.v[i].w);
+    }
+};
+
+// Range le vecteur en f16 dans l'ordre des fragments : dans un bloc de 32, la voie v de chaque groupe de
+// quatre trouve ses huit valeurs à la suite. `sommes` reçoit la somme de chaque groupe de 16 valeurs,
+// telles qu'arrondies. `pleine` : colonnes, remplissage compris.
+template <int N>
+__device__ __forceinline__ void ranger_entree(u8* entree, float* sommes, int debut, int pleine,
+                                              const Vecteur<N>& x) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        int k = debut + (i * FILS_PRODUIT + threadIdx.x) * 4;
+        if (k >= pleine) continue;  // toute une chaîne ensemble : `pleine` est un multiple de 128
+        uint2 paires;
+        paires.x = paire_f16(x.v[i].x * REDUCTION, x.v[i].y * REDUCTION);
+        paires.y = paire_f16(x.v[i].z * REDUCTION, x.v[i].w * REDUCTION);
+        *(uint2*)(entree + k / 32 * 64 + k / 4 % 4 * 16 + k / 16 % 2 * 8) = paires;
+        float s = bas_f16(paires.x) + haut_f16(paires.x) + bas_f16(paires.y) + haut_f16(paires.y);
+        s += __shfl_xor_sync(~0u, s, 1);
+        s += __shfl_xor_sync(~0u, s, 2);
+        if (k % 16 == 0) sommes[k / 16] = s;
+    }
+}
+
+// Entrée normée, après l'ajout éventuel de l'attente ; `poids` a été lu d'avance.
+__device__ __forceinline__ void preparer_norme(const Entree& e, const Vecteur<PAQUETS_NORME>& poids, u8* entree, float* sommes,
+                                               int pleine, float* relais) {
+    Vecteur<PAQUETS_NORME> x;
+    x.lire(e.x, 0, e.taille);
     if (e.attente) {
-        float f = rsqrtf(somme_bloc(s_attente, relais) / e.taille + e.epsilon);
+        Vecteur<PAQUETS_NORME> y, w;
+        y.lire(e.attente, 0, e.taille);
+        w.lire_poids(e.norme_attente, e.taille);
+        y.normer(rsqrtf(somme_bloc(y.carres(), relais) / e.taille + e.epsilon), w, e.taille);
+        x.ajouter(y);
 #pragma unroll
         for (int i = 0; i < PAQUETS_NORME; i++) {
             int k = (i * FILS_PRODUIT + threadIdx.x) * 4;
-            if (k >= e.taille) continue;
-            float4 y = mettre_a_l_echelle(a[i], f, e.norme_attente, k);
-            v[i] = make_float4(v[i].x + y.x, v[i].y + y.y, v[i].z + y.z, v[i].w + y.w);
-            if (blockIdx.x == 0) *(float4*)(e.x_suivant + k) = v[i];
+            if (blockIdx.x == 0 && k < e.taille) *(float4*)(e.x_suivant + k) = x.v[i];
         }
     }
-#pragma unroll
-    for (int i = 0; i < PAQUETS_NORME; i++) s += carres(v[i]);
-    float f = rsqrtf(somme_bloc(s, relais) / e.taille + e.epsilon);
-#pragma unroll
-    for (int i = 0; i < PAQUETS_NORME; i++) {
-        int k = (i * FILS_PRODUIT + threadIdx.x) * 4;
-        if ((k & ~127) >= unites * 64) continue;  // les 128 valeurs de la chaîne sont dehors
-        float4 y = k < e.taille ? mettre_a_l_echelle(v[i], f, e.norme, k) : make_float4(0.f, 0.f, 0.f, 0.f);
-        ranger_entree(entree, sommes, unites, k, y);
-    }
+    x.normer(rsqrtf(somme_bloc(x.carres(), relais) / e.taille + e.epsilon), poids, e.taille);
+    ranger_entree(entree, sommes, 0, pleine, x);
 }
 
 // Entrée prise telle quelle.
-__device__ __forceinline__ void preparer_telle_quelle(const Entree& e, u8* entree, float* sommes, int unites) {
-    for (int k = threadIdx.x * 4; (k & ~127) < unites * 64; k += FILS_PRODUIT * 4) {
-        float4 v = k < e.taille ? lire_l2(e.x + k) : make_float4(0.f, 0.f, 0.f, 0.f);
-        ranger_entree(entree, sommes, unites, k, v);
+__device__ __forceinline__ void preparer_telle_quelle(const Entree& e, u8* entree, float* sommes, int pleine) {
+    for (int debut = 0; debut < pleine; debut += PAQUETS_BRUTS * FILS_PRODUIT * 4) {
+        Vecteur<PAQUETS_BRUTS> x;
+        x.lire(e.x, debut, e.taille);
+        ranger_entree(entree, sommes, debut, pleine, x);
     }
 }

@@ -45,21 +45,24 @@ struct TetesLot {
 // Une chaîne par tête d'un jeton : les requêtes, puis les clés, puis les valeurs.
 extern "C" __global__ void tetes_lot(const __grid_constant__ TetesLot p) {
     __shared__ float tampon[4][DIM_TETE];
+    __shared__ Angles angles;
     const int chaine = threadIdx.x / 32, voie = threadIdx.x % 32;
     const int nb_q = p.t.nb_kv * TETES_PAR_GROUPE, nb = nb_q + 2 * p.t.nb_kv;
     const int tete = blockIdx.y * 4 + chaine;
     laisser_suivre();
     attendre_precedent();
-    if (tete >= nb) return;
     const u64 jeton = blockIdx.x;
     const u32 position = p.positions[jeton];
+    angles.calculer(p.t, position);
+    __syncthreads();
+    if (tete >= nb) return;
     const float* source = p.qkv + (jeton * nb + tete) * DIM_TETE;
     const bool est_q = tete < nb_q, est_k = !est_q && tete < nb_q + p.t.nb_kv;
     const int rang = est_q ? tete : est_k ? tete - nb_q : tete - nb_q - p.t.nb_kv;
     const float* biais = est_q ? p.t.biais_q : est_k ? p.t.biais_k : p.t.biais_v;
     const float* norme = est_q ? p.t.norme_q : est_k ? p.t.norme_k : nullptr;
-    preparer_tete(source, biais ? biais + rang * DIM_TETE : nullptr, norme, p.t, position, est_q || est_k,
-                  tampon[chaine]);
+    preparer_tete(source, biais ? biais + rang * DIM_TETE : nullptr, norme, p.t,
+                  est_q || est_k ? &angles : nullptr, tampon[chaine]);
     u16* sortie = est_q ? p.q + (jeton * nb_q + rang) * DIM_TETE
                         : (est_k ? p.t.cles : p.t.valeurs) + place_cache(p.t, p.sequences[jeton], rang) +
                               (u64)position * DIM_TETE;

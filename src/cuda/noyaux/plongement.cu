@@ -10,11 +10,9 @@ struct Plongement {
     float echelle;
 };
 
-// Un bloc par jeton, un fil par morceau de 8 poids.
+// Un bloc par jeton ; un fil par bloc de 32 colonnes et par voie.
 template <int T>
 __device__ __forceinline__ void plonger(const Plongement& p) {
-    laisser_suivre();
-    attendre_precedent();
     u32 jeton;
     if (p.annonce) {
         Pas pas = *p.annonce;
@@ -24,27 +22,30 @@ __device__ __forceinline__ void plonger(const Plongement& p) {
         jeton = p.jetons[blockIdx.x];
     }
     float* sortie = p.sortie + (u64)blockIdx.x * p.m.colonnes;
-    for (int k = threadIdx.x * 8; k < p.m.colonnes; k += blockDim.x * 8) {
-        u64 bloc;
-        int voie;
-        situer(p.m, jeton, k / 64, &bloc, &voie);
-        Unite<T> u = lire_unite<T>(p.m, bloc, voie);
+    const int h = jeton / 8 % 2, g = jeton % 8;
+    for (int i = threadIdx.x; i < p.m.etapes * 16; i += blockDim.x) {
+        int v = i % 4, b = i / 4 % 4, k = i / 4 * 32 + v * 4;
+        u64 etape = (u64)(jeton / LIGNES_TUILE) * p.m.etapes + i / 16;
+        Unite<T> u = lire_unite<T>(p.m, etape, 4 * g + v), e = lire_echelles<T>(p.m, etape, 4 * g + b);
         float w[8];
 #pragma unroll
-        for (int c = 0; c < 8; c++) {
-            if (c == k / 8 % 8) decoder8_f32(u, c, w);
+        for (int choix = 0; choix < 8; choix++) {
+            if (choix == h * 4 + b) decoder_bloc(u, e, choix / 4, choix % 4, w);
         }
-        *(float4*)(sortie + k) =
-            make_float4(w[0] * p.echelle, w[1] * p.echelle, w[2] * p.echelle, w[3] * p.echelle);
-        *(float4*)(sortie + k + 4) =
-            make_float4(w[4] * p.echelle, w[5] * p.echelle, w[6] * p.echelle, w[7] * p.echelle);
+#pragma unroll
+        for (int moitie = 0; moitie < 2; moitie++) {
+            if (k + moitie * 16 >= p.m.colonnes) continue;
+            *(float4*)(sortie + k + moitie * 16) =
+                make_float4(w[4 * moitie] * p.echelle, w[4 * moitie + 1] * p.echelle,
+                            w[4 * moitie + 2] * p.echelle, w[4 * moitie + 3] * p.echelle);
+        }
     }
 }
 
 struct Deballage {
     Matrice m;
     u16* sortie;   // [lignes, enjambee] f16
-    int premiere;  // première ligne décodée, un multiple des lignes d'une tuile
+    int premiere;  // première ligne décodée, un multiple de 16
     int lignes;
     int enjambee;  // colonnes de la sortie : des zéros après les vraies
 };
@@ -52,23 +53,26 @@ struct Deballage {
 // Une voie par unité, dans l'ordre du rangement ; une chaîne par étape d'une tuile.
 template <int T>
 __device__ __forceinline__ void deballer(const Deballage& p) {
-    int par_tuile = 32 / p.m.groupe;
-    int voie = threadIdx.x % 32;
-    int etape = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
-    int tuile = etape / p.m.etapes;
-    etape %= p.m.etapes;
-    int ligne = tuile * par_tuile + voie / p.m.groupe;
-    int k = (etape * p.m.groupe + voie % p.m.groupe) * 64;
-    if (ligne >= p.lignes || k >= p.enjambee) return;
-    u64 bloc = (u64)(p.premiere / par_tuile + tuile) * p.m.etapes + etape;
-    Unite<T> u = lire_unite<T>(p.m, bloc, voie);
-    uint4* sortie = (uint4*)(p.sortie + (u64)ligne * p.enjambee + k);
+    const int voie = threadIdx.x % 32, rang = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
+    const int tuile = rang / p.m.etapes, etape = rang % p.m.etapes;
+    if (tuile * LIGNES_TUILE >= p.lignes) return;
+    const u64 place = (u64)(p.premiere / LIGNES_TUILE + tuile) * p.m.etapes + etape;
+    Unite<T> u = lire_unite<T>(p.m, place, voie);
 #pragma unroll
-    for (int c = 0; c < 8; c++) {
-        float w[8];
-        decoder8_f32(u, c, w);
-        sortie[c] = make_uint4(paire_f16(w[0], w[1]), paire_f16(w[2], w[3]), paire_f16(w[4], w[5]),
-                               paire_f16(w[6], w[7]));
+    for (int b = 0; b < 4; b++) {
+        Unite<T> e;
+        e.echelles.x = __shfl_sync(~0u, u.echelles.x, voie / 4 * 4 + b);
+        e.echelles.y = __shfl_sync(~0u, u.echelles.y, voie / 4 * 4 + b);
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            float w[8];
+            decoder_bloc(u, e, h, b, w);
+            int ligne = tuile * LIGNES_TUILE + h * 8 + voie / 4, k = etape * COLONNES_ETAPE + b * 32 + voie % 4 * 4;
+            if (ligne >= p.lignes || k >= p.enjambee) continue;
+            u16* sortie = p.sortie + (u64)ligne * p.enjambee + k;
+            *(uint2*)sortie = make_uint2(paire_f16(w[0], w[1]), paire_f16(w[2], w[3]));
+            *(uint2*)(sortie + 16) = make_uint2(paire_f16(w[4], w[5]), paire_f16(w[6], w[7]));
+        }
     }
 }
 

@@ -1,23 +1,28 @@
-// Rangement des poids sur la carte. Une matrice est coupée en tuiles de 32 / `groupe` lignes. À chaque
-// étape, chacune des 32 voies d'une chaîne lit une « unité » : 64 poids consécutifs d'une ligne ;
-// `groupe` voies se partagent une ligne. Une unité occupe PAQUETS mots de 16 octets dans le plan des
-// codes et ECHELLES octets dans le plan des échelles, de sorte que toute lecture d'une chaîne est
-// contiguë. Miroir de `cuda/rangement`.
+// Rangement des poids sur la carte : celui des fragments de cœurs tenseurs (mma 16 × 8 × 16).
+//
+// Une matrice est coupée en tuiles de 16 lignes, une tuile en étapes de 128 colonnes, soit 4 blocs de
+// 32. Une étape est l'affaire d'une chaîne : la voie 4g + v porte les lignes g et g + 8 et, dans chaque
+// bloc, les colonnes 4v à 4v + 3 et 16 + 4v à 16 + 4v + 3, huit poids notés p0 à p7. L'étape occupe
+// PAQUETS mots de 16 octets par voie dans le plan des codes et ECHELLES octets dans celui des échelles
+// (la voie 4g + v porte celles du bloc v), si bien que toute lecture d'une chaîne est contiguë.
+// Miroir de `cuda/rangement`.
 
-#define Q4 0   // quartets, une échelle par bloc de 32 : d · (q − 8)
+#define Q4 0   // quartets, une échelle par bloc : d · (q − 8)
 #define Q4M 1  // quartets, échelle et milieu par bloc : d · (q − 8) + c
 #define Q6 2   // 6 bits, une échelle par 16 poids : d · (q − 32)
-#define Q8 3   // 8 bits, une échelle par bloc de 32 : d · q
+#define Q8 3   // 8 bits, une échelle par bloc : d · (q − 128)
 #define F16 4
 #define BF16 5
 #define F32 6
+
+#define LIGNES_TUILE 16
+#define COLONNES_ETAPE 128
 
 struct Matrice {
     const u8* codes;
     const u8* echelles;
     int lignes;
     int colonnes;
-    int groupe;
     int etapes;
 };
 
@@ -27,7 +32,7 @@ struct Matrice {
 
 template <int T>
 struct Forme;
-template <> struct Forme<Q4> { static const int PAQUETS = 2, ECHELLES = 4, ETAGES = ETAGES_PERMIS(5); };
+template <> struct Forme<Q4> { static const int PAQUETS = 2, ECHELLES = 4, ETAGES = ETAGES_PERMIS(4); };
 template <> struct Forme<Q4M> { static const int PAQUETS = 2, ECHELLES = 8, ETAGES = ETAGES_PERMIS(4); };
 template <> struct Forme<Q6> { static const int PAQUETS = 3, ECHELLES = 8, ETAGES = ETAGES_PERMIS(3); };
 template <> struct Forme<Q8> { static const int PAQUETS = 4, ECHELLES = 4, ETAGES = ETAGES_PERMIS(3); };
@@ -35,7 +40,7 @@ template <> struct Forme<F16> { static const int PAQUETS = 8, ECHELLES = 0, ETAG
 template <> struct Forme<BF16> { static const int PAQUETS = 8, ECHELLES = 0, ETAGES = 1; };
 template <> struct Forme<F32> { static const int PAQUETS = 16, ECHELLES = 0, ETAGES = 1; };
 
-// Une unité lue : 64 poids.
+// Ce qu'une voie lit à une étape.
 template <int T>
 struct Unite {
     uint4 codes[Forme<T>::PAQUETS];
@@ -47,107 +52,101 @@ struct Unite {
     }
 };
 
-// Les codes entiers se lisent sans conversion : placés dans la mantisse d'un f16 d'exposant 2^10, ils
-// valent 1024 + code ; une seule fma, exacte, les ramène entre −1 et 1.
-__device__ __forceinline__ u32 f16_masque(u32 v, u32 masque) { return (v & masque) | 0x64006400; }
-
-// Poids 8c à 8c + 7 de l'unité, en quatre paires, divisés par `amplitude<T>()`.
 template <int T>
-__device__ __forceinline__ void decoder8(const Unite<T>& u, int c, u32 (&w)[4]) {
-    if (T == Q4 || T == Q4M) {
-        const u32 huitieme = 0x30003000, bas = 0xD808D808;       // 1/8 et −129
-        const u32 fin = 0x20002000, haut = 0xC880C880;            // 1/128 et −9
-        u32 v = u.mot(c);
-        w[0] = fma_f16(f16_masque(v, 0x000F000F), huitieme, bas);
-        w[1] = fma_f16(f16_masque(v, 0x00F000F0), fin, haut);
-        w[2] = fma_f16(f16_masque(v >> 8, 0x000F000F), huitieme, bas);
-        w[3] = fma_f16(f16_masque(v >> 8, 0x00F000F0), fin, haut);
-    } else if (T == Q6) {
-        const u32 inverse = 0x28002800, zero = 0xD020D020;        // 1/32 et −33
-        u32 v = u.mot(c), h = u.mot(8 + c / 2) >> (8 * (c % 2));
-        w[0] = (h << 4 & 0x00300030) | f16_masque(v, 0x000F000F);
-        w[1] = (h << 2 & 0x00300030) | f16_masque(v >> 4, 0x000F000F);
-        w[2] = (h & 0x00300030) | f16_masque(v >> 8, 0x000F000F);
-        w[3] = (h >> 2 & 0x00300030) | f16_masque(v >> 12, 0x000F000F);
-#pragma unroll
-        for (int i = 0; i < 4; i++) w[i] = fma_f16(w[i], inverse, zero);
-    } else if (T == Q8) {
-        const u32 inverse = 0x20002000, zero = 0xC880C880;        // 1/128 et −9
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            u32 v = u.mot(2 * c + i / 2);
-            w[i] = fma_f16(__byte_perm(v, 0x64646464, i % 2 ? 0x4342 : 0x4140), inverse, zero);
-        }
-    }
-}
-
-template <int T>
-__device__ __forceinline__ constexpr float amplitude() {
-    return T == Q6 ? 32.f : T == Q8 ? 128.f : 8.f;
-}
-
-// Échelle (f16) des poids 8c à 8c + 7.
-template <int T>
-__device__ __forceinline__ u16 echelle(const Unite<T>& u, int c) {
-    if (T == Q4M) return (u16)(c < 4 ? u.echelles.x : u.echelles.y);
-    if (T == Q6) return (u16)((c < 4 ? u.echelles.x : u.echelles.y) >> (16 * (c / 2 % 2)));
-    return (u16)(u.echelles.x >> (16 * (c / 4)));
-}
-
-// Milieu (f16) du bloc de 32 qui contient les poids 8c à 8c + 7, pour Q4M.
-template <int T>
-__device__ __forceinline__ u16 milieu(const Unite<T>& u, int c) {
-    return (u16)((c < 4 ? u.echelles.x : u.echelles.y) >> 16);
-}
-
-// Poids 8c à 8c + 7 de l'unité, en f32.
-template <int T>
-__device__ __forceinline__ void decoder8_f32(const Unite<T>& u, int c, float (&w)[8]) {
-    if (T == F32) {
-#pragma unroll
-        for (int i = 0; i < 8; i++) w[i] = __uint_as_float(u.mot(8 * c + i));
-    } else if (T == F16) {
-#pragma unroll
-        for (int i = 0; i < 8; i += 2) {
-            w[i] = bas_f16(u.mot(4 * c + i / 2));
-            w[i + 1] = haut_f16(u.mot(4 * c + i / 2));
-        }
-    } else if (T == BF16) {
-#pragma unroll
-        for (int i = 0; i < 8; i += 2) {
-            w[i] = __uint_as_float(u.mot(4 * c + i / 2) << 16);
-            w[i + 1] = __uint_as_float(u.mot(4 * c + i / 2) & 0xFFFF0000);
-        }
-    } else {
-        u32 paires[4];
-        decoder8(u, c, paires);
-        float d = amplitude<T>() * depuis_f16(echelle(u, c));
-        float m = T == Q4M ? depuis_f16(milieu(u, c)) : 0.f;
-#pragma unroll
-        for (int i = 0; i < 8; i += 2) {
-            w[i] = fmaf(d, bas_f16(paires[i / 2]), m);
-            w[i + 1] = fmaf(d, haut_f16(paires[i / 2]), m);
-        }
-    }
-}
-
-// Rang de l'unité `indice` de la ligne `ligne` : (tuile · étapes + étape) et voie.
-__device__ __forceinline__ void situer(const Matrice& m, int ligne, int indice, u64* bloc, int* voie) {
-    int par_tuile = 32 / m.groupe;
-    *bloc = (u64)(ligne / par_tuile) * m.etapes + indice / m.groupe;
-    *voie = ligne % par_tuile * m.groupe + indice % m.groupe;
-}
-
-template <int T>
-__device__ __forceinline__ Unite<T> lire_unite(const Matrice& m, u64 bloc, int voie) {
+__device__ __forceinline__ Unite<T> lire_unite(const Matrice& m, u64 etape, int voie) {
     Unite<T> u;
 #pragma unroll
     for (int i = 0; i < Forme<T>::PAQUETS; i++)
-        u.codes[i] = lire_poids(m.codes + ((bloc * Forme<T>::PAQUETS + i) * 32 + voie) * 16);
+        u.codes[i] = lire_poids(m.codes + ((etape * Forme<T>::PAQUETS + i) * 32 + voie) * 16);
     if (Forme<T>::ECHELLES == 8) {
-        u.echelles = *(const uint2*)(m.echelles + (bloc * 32 + voie) * 8);
+        u.echelles = *(const uint2*)(m.echelles + (etape * 32 + voie) * 8);
     } else if (Forme<T>::ECHELLES == 4) {
-        u.echelles.x = *(const u32*)(m.echelles + (bloc * 32 + voie) * 4);
+        u.echelles.x = *(const u32*)(m.echelles + (etape * 32 + voie) * 4);
     }
+    return u;
+}
+
+// Un code entier se lit sans conversion : dans la mantisse d'un f16 d'exposant 2^10, il vaut
+// 1024 + code. Les cœurs tenseurs somment ces valeurs en f32, et l'on retranche 1024 · Σx après.
+//
+// (v & masque) | 0x64006400, en une instruction : deux constantes immédiates en prendraient deux, l'une
+// passe donc par un registre dont le compilateur ignore la valeur.
+template <u32 MASQUE>
+__device__ __forceinline__ u32 f16_masque(u32 v) {
+    u32 r, exposants;
+    asm("mov.u32 %0, 0x64006400;" : "=r"(exposants));
+    asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(r) : "r"(v), "n"(MASQUE), "r"(exposants));
+    return r;
+}
+
+// Poids bruts p0 à p7 du bloc `b`, moitié `h` (0 : ligne g, 1 : ligne g + 8), en quatre paires f16 :
+// décalés comme ci-dessus pour les codes (et p4 à p7 de Q4 multipliés par 16), exacts pour les flottants.
+template <int T>
+__device__ __forceinline__ void decoder_paires(const Unite<T>& u, int h, int b, u32 (&w)[4]) {
+    if (T == Q4 || T == Q4M) {
+        u32 v = u.mot(4 * h + b);
+        w[0] = f16_masque<0x000F000F>(v);
+        w[1] = f16_masque<0x000F000F>(v >> 8);
+        w[2] = f16_masque<0x00F000F0>(v);
+        w[3] = f16_masque<0x00F000F0>(v >> 8);
+    } else if (T == Q6) {
+        u32 v = u.mot(4 * h + b), hauts = u.mot(8 + 2 * h + b / 2) >> (8 * (b % 2));
+        w[0] = (hauts << 4 & 0x00300030) | f16_masque<0x000F000F>(v);
+        w[1] = (hauts << 2 & 0x00300030) | f16_masque<0x000F000F>(v >> 8);
+        w[2] = (hauts & 0x00300030) | f16_masque<0x000F000F>(v >> 4);
+        w[3] = (hauts >> 2 & 0x00300030) | f16_masque<0x000F000F>(v >> 12);
+    } else if (T == Q8) {
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            w[i] = __byte_perm(u.mot(8 * h + 2 * b + i / 2), 0x64646464, i % 2 ? 0x4342 : 0x4140);
+    } else {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            u32 v = u.mot(T == F32 ? 32 * h + 8 * b + 2 * i : 16 * h + 4 * b + i);
+            if (T == F16) w[i] = v;
+            else if (T == BF16) w[i] = paire_f16(__uint_as_float(v << 16), __uint_as_float(v & 0xFFFF0000));
+            else w[i] = paire_f16(__uint_as_float(v), __uint_as_float(u.mot(32 * h + 8 * b + 2 * i + 1)));
+        }
+    }
+}
+
+__device__ __forceinline__ float f16_du_mot(u32 mot, int i) { return depuis_f16((u16)(mot >> (16 * i))); }
+
+// Somme pondérée d'un bloc, moitié `h` : `a` et `z` sont les sommes brutes de ses deux groupes de 16
+// produits, `sa` et `sz` les sommes des entrées. La voie porte les échelles de ce bloc.
+template <int T>
+__device__ __forceinline__ float ponderer(const Unite<T>& u, int h, float a, float z, float sa, float sz) {
+    if (T == Q6) {
+        u32 d = h ? u.echelles.y : u.echelles.x;
+        return f16_du_mot(d, 0) * (a - 1056.f * sa) + f16_du_mot(d, 1) * (z - 1056.f * sz);
+    }
+    if (T == Q8) return f16_du_mot(u.echelles.x, h) * (a + z - 1152.f * (sa + sz));
+    float q = fmaf(z, 0.0625f, a) - fmaf(1032.f, sa, 72.f * sz);
+    if (T == Q4) return f16_du_mot(u.echelles.x, h) * q;
+    u32 e = h ? u.echelles.y : u.echelles.x;
+    return fmaf(f16_du_mot(e, 0), q, f16_du_mot(e, 1) * (sa + sz));
+}
+
+// Poids p0 à p7 du bloc `b`, moitié `h`, en f32 ; `e` : unité de la voie qui porte ses échelles.
+template <int T>
+__device__ __forceinline__ void decoder_bloc(const Unite<T>& u, const Unite<T>& e, int h, int b, float (&w)[8]) {
+    u32 paires[4];
+    decoder_paires(u, h, b, paires);
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        float v = f16_du_mot(paires[i / 2], i % 2);
+        if (T == F32) w[i] = __uint_as_float(u.mot(32 * h + 8 * b + i));
+        else if (T == BF16) w[i] = __uint_as_float(u.mot(16 * h + 4 * b + i / 2) << (i % 2 ? 0 : 16) & 0xFFFF0000);
+        else if (T == F16) w[i] = v;
+        else w[i] = i < 4 ? ponderer(e, h, v, 0.f, 1.f, 0.f) : ponderer(e, h, 0.f, v, 0.f, 1.f);
+    }
+}
+
+// Échelles seules de la voie `voie`.
+template <int T>
+__device__ __forceinline__ Unite<T> lire_echelles(const Matrice& m, u64 etape, int voie) {
+    Unite<T> u;
+    if (Forme<T>::ECHELLES == 8) u.echelles = *(const uint2*)(m.echelles + (etape * 32 + voie) * 8);
+    else if (Forme<T>::ECHELLES == 4) u.echelles.x = *(const u32*)(m.echelles + (etape * 32 + voie) * 4);
     return u;
 }

@@ -27,9 +27,21 @@ __device__ __forceinline__ u64 place_cache(const Tetes& t, u32 sequence, int kv)
     return ((u64)sequence * t.nb_kv + kv) * t.capacite * DIM_TETE;
 }
 
+// Cosinus et sinus de toutes les pulsations à une position, calculés par tout le bloc.
+struct Angles {
+    float2 v[DIM_TETE / 2];
+
+    __device__ __forceinline__ void calculer(const Tetes& t, u32 position) {
+        if (!t.pulsations) return;
+        for (int i = threadIdx.x; i < DIM_TETE / 2; i += blockDim.x)
+            angle(position, t.pulsations[i], &v[i].x, &v[i].y);
+    }
+};
+
 // Une chaîne prépare une tête : `sortie` (DIM_TETE valeurs, mémoire partagée) reçoit le résultat.
+// `angles` nul : pas de rotation.
 __device__ __forceinline__ void preparer_tete(const float* source, const float* biais, const float* norme,
-                                              const Tetes& t, u32 position, bool tourner, float* sortie) {
+                                              const Tetes& t, const Angles* angles, float* sortie) {
     const int voie = threadIdx.x % 32;
     float v[VOIES_TETE], s = 0.f;
 #pragma unroll
@@ -45,20 +57,19 @@ __device__ __forceinline__ void preparer_tete(const float* source, const float* 
         if (d < DIM_TETE) sortie[d] = norme ? v[i] * f * norme[d] : v[i];
     }
     __syncwarp();
-    if (!tourner || !t.pulsations) return;
+    if (!angles || !t.pulsations) return;
     for (int i = voie; i < DIM_TETE / 2; i += 32) {
         int a = t.entrelace ? 2 * i : i, b = t.entrelace ? 2 * i + 1 : i + DIM_TETE / 2;
-        float cosinus, sinus, x = sortie[a], y = sortie[b];
-        angle(position, t.pulsations[i], &cosinus, &sinus);
-        sortie[a] = x * cosinus - y * sinus;
-        sortie[b] = x * sinus + y * cosinus;
+        float2 w = angles->v[i];
+        float x = sortie[a], y = sortie[b];
+        sortie[a] = x * w.x - y * w.y;
+        sortie[b] = x * w.y + y * w.x;
     }
     __syncwarp();
 }
 
 // Huit f16 consécutifs en f32.
-__device__ __forceinline__ void lire_8(const u16* p, float (&v)[8]) {
-    uint4 m = *(const uint4*)p;
+__device__ __forceinline__ void ouvrir_8(uint4 m, float (&v)[8]) {
     v[0] = bas_f16(m.x), v[1] = haut_f16(m.x), v[2] = bas_f16(m.y), v[3] = haut_f16(m.y);
     v[4] = bas_f16(m.z), v[5] = haut_f16(m.z), v[6] = bas_f16(m.w), v[7] = haut_f16(m.w);
 }

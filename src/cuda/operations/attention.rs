@@ -5,11 +5,12 @@ use crate::cuda::graphe::{Dimensions, Parametres};
 use crate::cuda::{Specialite, Vue};
 use crate::erreur::Resultat;
 
-/// Tranches de contexte et têtes par bloc, au plus. Miroirs de `noyaux/attention_jeton.cu`.
+/// Fils d'un bloc et tranches de contexte, au plus. Miroirs de `noyaux/attention_jeton.cu`.
+const FILS_JETON: u32 = 256;
 const TRANCHES: usize = 32;
-const TETES_BLOC: usize = 8;
 /// Requêtes d'un bloc et clés d'une tuile. Miroirs de `noyaux/attention_lot.cu`.
 const REQUETES_BLOC: usize = 64;
+const FILS_LOT: u32 = 128;
 
 /// Ce qui arrive aux têtes d'une couche. Voir `noyaux/tetes.cu`.
 #[derive(Clone, Copy)]
@@ -156,7 +157,9 @@ impl Operations {
 
     /// Parts en lesquelles se coupe un groupe de têtes de requêtes.
     fn parts(&self) -> usize {
-        self.noyaux.specialite.tetes_par_groupe().div_ceil(TETES_BLOC)
+        let s = &self.noyaux.specialite;
+        let tetes_bloc = if s.dim_tete <= 128 { 8 } else { 4 };
+        s.tetes_par_groupe().div_ceil(tetes_bloc)
     }
 
     /// Range la clé et la valeur du jeton que désigne `pas`, et calcule son attention. `qkv` : q, k, v
@@ -184,7 +187,7 @@ impl Operations {
             pas: pas.exiger(size_of::<Pas>())?,
         };
         let grille = [s.nb_tetes_kv as u32, TRANCHES as u32, self.parts() as u32];
-        let dimensions = Dimensions { grille, ..Dimensions::nouvelles(1, 128) };
+        let dimensions = Dimensions { grille, ..Dimensions::nouvelles(1, FILS_JETON) };
         // SAFETY: tailles vérifiées ci-dessus ; l'appelant promet le contenu de `pas`.
         unsafe { self.carte.lancer(&self.noyaux.attention_jeton, dimensions, &parametres) }
     }
@@ -213,7 +216,7 @@ impl Operations {
             sequences: sequences.exiger(n * size_of::<u32>())?,
         };
         let grille = [n as u32, nb.div_ceil(4) as u32, 1];
-        let dimensions = Dimensions { grille, ..Dimensions::nouvelles(1, 128) };
+        let dimensions = Dimensions { grille, ..Dimensions::nouvelles(1, FILS_LOT) };
         // SAFETY: tailles vérifiées ci-dessus ; l'appelant promet positions et séquences.
         unsafe { self.carte.lancer(&self.noyaux.tetes_lot, dimensions, &parametres) }
     }
@@ -238,7 +241,7 @@ impl Operations {
         let pas_tete = s.dim_tete.next_multiple_of(16) + 8;
         // Les requêtes, et deux étages de clés et de valeurs.
         let partagee = 5 * REQUETES_BLOC * pas_tete * 2;
-        let dimensions = Dimensions { grille, partagee, ..Dimensions::nouvelles(1, 128) };
+        let dimensions = Dimensions { grille, partagee, ..Dimensions::nouvelles(1, FILS_LOT) };
         // SAFETY: tailles vérifiées ci-dessus ; positions et séquence sont dans le cache.
         unsafe { self.carte.lancer(&self.noyaux.attention_lot, dimensions, &parametres) }
     }

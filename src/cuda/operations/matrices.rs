@@ -21,7 +21,6 @@ pub(super) struct MatriceC {
     echelles: u64,
     lignes: i32,
     colonnes: i32,
-    groupe: i32,
     etapes: i32,
 }
 
@@ -64,8 +63,7 @@ impl Matrice {
             echelles: self.echelles.vue().exiger(d.octets_echelles())?,
             lignes: entier(d.lignes),
             colonnes: entier(d.colonnes),
-            groupe: entier(d.groupe),
-            etapes: entier(d.etapes),
+            etapes: entier(d.etapes()),
         })
     }
 }
@@ -165,7 +163,7 @@ impl Operations {
         sortie: Vue<'_>,
     ) -> Resultat<()> {
         let d = &m.disposition;
-        if premiere + lignes > d.lignes || !premiere.is_multiple_of(d.lignes_tuile()) {
+        if premiere + lignes > d.lignes || !Disposition::commence_une_tuile(premiere) {
             return Err(Erreur::Gpu(format!("tranche de matrice impossible : {lignes} lignes à {premiere}")));
         }
         let parametres = DeballageC {
@@ -175,8 +173,8 @@ impl Operations {
             lignes: entier(lignes),
             enjambee: entier(d.enjambee()),
         };
-        let chaines = lignes.div_ceil(d.lignes_tuile()) * d.etapes;
-        let dimensions = Dimensions { enchaine: false, ..Dimensions::nouvelles(chaines.div_ceil(8), FILS) };
+        let blocs = d.etapes_pour(lignes).div_ceil(FILS as usize / 32);
+        let dimensions = Dimensions { enchaine: false, ..Dimensions::nouvelles(blocs, FILS) };
         // SAFETY: la tranche est dans la matrice et la sortie a sa taille (vérifiés).
         unsafe { self.carte.lancer(&self.noyaux.deballer[d.format.rang()], dimensions, &parametres) }
     }

@@ -47,7 +47,7 @@ impl Operations {
     /// # Errors
     /// Tampon trop petit, lancement refusé.
     pub fn norme_lot(&self, p: &NormeLot<'_>) -> Resultat<()> {
-        let enjambee = p.taille.next_multiple_of(crate::cuda::rangement::POIDS_UNITE);
+        let enjambee = p.taille.next_multiple_of(crate::cuda::rangement::COLONNES_LOT);
         let lues = if p.lignes.is_some() { 1 } else { p.n };
         let [attente, norme_attente] = match p.attente {
             Some([y, w]) => [y.exiger_f32(lues * p.taille)?, w.exiger_f32(p.taille)?],

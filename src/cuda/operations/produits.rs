@@ -4,15 +4,15 @@ use super::matrices::{Matrice, MatriceC};
 use super::{Operations, entier};
 use crate::cuda::Vue;
 use crate::cuda::graphe::{Dimensions, Parametres};
-use crate::cuda::rangement::POIDS_UNITE;
+use crate::cuda::rangement::COLONNES_LOT;
 use crate::erreur::{Erreur, Resultat};
 
 const FILS_PRODUIT: usize = 512;
-/// Un vecteur normé tient dans les registres d'un bloc. Miroir de `PAQUETS_NORME`.
-const TAILLE_NORME_MAX: usize = FILS_PRODUIT * 4 * 4;
+/// Chaînes de 32 fils d'un bloc.
+const CHAINES: usize = FILS_PRODUIT / 32;
 /// Côté d'une tuile du produit de lots, et ses octets de mémoire partagée.
 const TUILE: usize = 128;
-const PARTAGEE_LOT: usize = 3 * 2 * TUILE * POIDS_UNITE * 2;
+const PARTAGEE_LOT: usize = 3 * 2 * TUILE * COLONNES_LOT * 2;
 /// Lignes de poids décodées à la fois : un multiple des lignes de toute tuile.
 const LIGNES_DEBALLEES: usize = 1 << 15;
 
@@ -62,6 +62,7 @@ struct ProduitVecteurC {
     entree: EntreeC,
     sortie: u64,
     effet: i32,
+    partage: i32,
 }
 
 // SAFETY: miroir exact de `ProduitVecteur`.
@@ -85,13 +86,6 @@ unsafe impl Parametres for ProduitLotC {}
 
 impl Entree<'_> {
     fn miroir(&self, taille: usize) -> Resultat<EntreeC> {
-        if self.norme.is_some() && taille > TAILLE_NORME_MAX {
-            return Err(Erreur::NonPrisEnCharge {
-                objet: "taille cachée sur la carte graphique",
-                nom: taille.to_string(),
-                acceptes: format!("jusqu'à {TAILLE_NORME_MAX}"),
-            });
-        }
         let adresse = |v: Option<Vue<'_>>| v.map_or(Ok(0), |v| v.exiger_f32(taille));
         let [attente, norme_attente, x_suivant] = match self.attente {
             Some(vues) => vues.map(Some),
@@ -107,6 +101,12 @@ impl Entree<'_> {
             taille: entier(taille),
         })
     }
+}
+
+/// Chaînes qui se partagent les étapes d'une tuile : le plus possible, sans qu'un quart reste oisif.
+fn partager(etapes: usize) -> usize {
+    let convient = |s: &usize| etapes * 4 >= etapes.next_multiple_of(*s) * 3;
+    std::iter::successors(Some(CHAINES), |s| Some(s / 2)).take_while(|s| *s > 1).find(convient).unwrap_or(1)
 }
 
 impl Operations {
@@ -128,11 +128,12 @@ impl Operations {
             entree: entree.miroir(d.colonnes)?,
             sortie: sortie.exiger_f32(sorties)?,
             effet: effet as i32,
+            partage: entier(partager(d.etapes())),
         };
-        let unites = d.groupe * d.etapes;
         let etages = if self.noyaux.grande_memoire { d.format.etages() } else { d.format.etages().min(2) };
         let anneaux = FILS_PRODUIT * etages * (d.format.paquets() * 16 + d.format.octets_echelles());
-        let partagee = 128 * (unites + 1) + 16 * unites.div_ceil(2) + anneaux;
+        // L'entrée en f16, la somme f32 de chaque groupe de 16 valeurs, les anneaux.
+        let partagee = d.colonnes_pleines() * 2 + d.colonnes_pleines() / 4 + anneaux;
         let blocs = self.carte.multiprocesseurs() as usize;
         let dimensions = Dimensions { partagee, ..Dimensions::nouvelles(blocs, FILS_PRODUIT as u32) };
         // SAFETY: tailles vérifiées ci-dessus ; la mémoire partagée suit le calcul du noyau.

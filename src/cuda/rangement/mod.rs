@@ -4,16 +4,22 @@
 //! milieu par bloc de 32 (l'échelle d'un groupe de Q4_K s'arrondit alors en f16), tout type sans noyau
 //! devient du F16.
 
-mod unites;
+mod blocs;
 
 use rayon::prelude::*;
+
+use self::blocs::{Bloc, Source};
 
 use crate::erreur::{Erreur, Resultat};
 use crate::formats::VueTenseur;
 use crate::quant::SpecPoids;
 
-/// Poids d'une unité, ce qu'une voie lit d'un coup.
-pub(super) const POIDS_UNITE: usize = 64;
+/// Lignes d'une tuile et colonnes d'une étape.
+const LIGNES_TUILE: usize = 16;
+const COLONNES_ETAPE: usize = 128;
+/// Colonnes d'un bloc, l'unité de quantification.
+const BLOC: usize = 32;
+const BLOCS_ETAPE: usize = COLONNES_ETAPE / BLOC;
 const VOIES: usize = 32;
 const OCTETS_PAQUET: usize = 16;
 
@@ -64,19 +70,19 @@ impl Format {
         ["q4", "q4m", "q6", "q8", "f16", "bf16", "f32"][self.rang()]
     }
 
-    /// Mots de 16 octets par unité.
+    /// Mots de 16 octets par voie et par étape.
     pub(super) fn paquets(self) -> usize {
         [2, 2, 3, 4, 8, 8, 16][self.rang()]
     }
 
-    /// Octets d'échelles par unité.
+    /// Octets d'échelles par voie et par étape.
     pub(super) fn octets_echelles(self) -> usize {
         [4, 8, 8, 4, 0, 0, 0][self.rang()]
     }
 
     /// Étages de l'anneau de copie d'une carte à grande mémoire partagée.
     pub(super) fn etages(self) -> usize {
-        [5, 4, 3, 3, 0, 0, 0][self.rang()]
+        [4, 4, 3, 3, 0, 0, 0][self.rang()]
     }
 }
 
@@ -89,55 +95,55 @@ pub struct Disposition {
     pub lignes: usize,
     /// Colonnes (entrées du produit).
     pub colonnes: usize,
-    /// Voies qui se partagent une ligne : une puissance de deux.
-    pub(super) groupe: usize,
-    /// Unités que chaque voie lit par ligne.
-    pub(super) etapes: usize,
 }
 
 impl Disposition {
-    /// Découpe une matrice. `par_paires` : deux lignes voisines vont toujours dans la même tuile.
-    pub fn nouvelle(format: Format, lignes: usize, colonnes: usize, par_paires: bool) -> Self {
-        let unites = colonnes.div_ceil(POIDS_UNITE).max(1);
-        let max = if par_paires { VOIES / 2 } else { VOIES };
-        // Le plus de voies par ligne qui ne gaspille pas plus d'un quinzième en remplissage.
-        let convient = |g: &usize| unites.next_multiple_of(*g) * 15 <= unites * 16;
-        let groupe = [32, 16, 8, 4, 2].into_iter().filter(|g| *g <= max).find(convient).unwrap_or(1);
-        Self { format, lignes, colonnes, groupe, etapes: unites.div_ceil(groupe) }
+    /// Étapes d'une tuile.
+    pub(super) fn etapes(&self) -> usize {
+        self.colonnes.div_ceil(COLONNES_ETAPE).max(1)
     }
 
-    /// Lignes d'une tuile.
-    pub(super) fn lignes_tuile(&self) -> usize {
-        VOIES / self.groupe
+    /// Colonnes, remplissage compris.
+    pub(super) fn colonnes_pleines(&self) -> usize {
+        self.etapes() * COLONNES_ETAPE
     }
 
-    fn tuiles(&self) -> usize {
-        self.lignes.div_ceil(self.lignes_tuile())
+    /// Étapes de toute la matrice, une tranche de lignes comprise entre deux tuiles.
+    pub(super) fn etapes_pour(&self, lignes: usize) -> usize {
+        lignes.div_ceil(LIGNES_TUILE) * self.etapes()
     }
 
     fn codes_tuile(&self) -> usize {
-        self.etapes * self.format.paquets() * VOIES * OCTETS_PAQUET
+        self.etapes() * self.format.paquets() * VOIES * OCTETS_PAQUET
     }
 
     fn echelles_tuile(&self) -> usize {
-        self.etapes * VOIES * self.format.octets_echelles()
+        self.etapes() * VOIES * self.format.octets_echelles()
     }
 
     /// Octets du plan des codes.
     pub fn octets_codes(&self) -> usize {
-        self.tuiles() * self.codes_tuile()
+        self.lignes.div_ceil(LIGNES_TUILE) * self.codes_tuile()
     }
 
     /// Octets du plan des échelles.
     pub fn octets_echelles(&self) -> usize {
-        self.tuiles() * self.echelles_tuile()
+        self.lignes.div_ceil(LIGNES_TUILE) * self.echelles_tuile()
     }
 
     /// Colonnes une fois la matrice décodée en f16 : un multiple de 64.
     pub fn enjambee(&self) -> usize {
-        self.colonnes.next_multiple_of(POIDS_UNITE)
+        self.colonnes.next_multiple_of(COLONNES_LOT)
+    }
+
+    /// La ligne `premiere` commence-t-elle une tuile ?
+    pub(super) fn commence_une_tuile(premiere: usize) -> bool {
+        premiere.is_multiple_of(LIGNES_TUILE)
     }
 }
+
+/// Les matrices de f16 ont des lignes d'un nombre entier de tranches du produit de lots.
+pub(super) const COLONNES_LOT: usize = 64;
 
 /// Une ligne de la matrice : le tenseur et son rang dans ce tenseur.
 pub type Ligne<'a> = (&'a VueTenseur, usize);
@@ -153,39 +159,55 @@ pub fn ranger<'a>(
     let mut codes = vec![0u8; d.octets_codes()];
     let mut echelles = vec![0u8; d.octets_echelles()];
     let mut tranches: Vec<&mut [u8]> = echelles.chunks_mut(d.echelles_tuile().max(1)).collect();
-    tranches.resize_with(d.tuiles(), Default::default);
+    tranches.resize_with(d.lignes.div_ceil(LIGNES_TUILE), Default::default);
     let tuiles = codes.par_chunks_mut(d.codes_tuile()).zip(tranches).enumerate();
     tuiles.try_for_each(|(t, (codes, echelles))| {
-        for rang in 0..d.lignes_tuile().min(d.lignes - t * d.lignes_tuile()) {
-            let (vue, i) = ligne(t * d.lignes_tuile() + rang);
-            let source = unites::Source::ouvrir(vue, i, d)?;
-            ranger_ligne(d, &source, rang, codes, echelles)?;
+        for rang in 0..LIGNES_TUILE.min(d.lignes - t * LIGNES_TUILE) {
+            let (vue, i) = ligne(t * LIGNES_TUILE + rang);
+            let source = Source::ouvrir(vue, i, d)?;
+            for bloc in 0..d.colonnes.div_ceil(BLOC) {
+                placer_bloc(d.format, &source.bloc(bloc)?, (rang, bloc), codes, echelles);
+            }
         }
         Ok::<_, Erreur>(())
     })?;
     Ok((codes, echelles))
 }
 
-/// Range une ligne à la place `rang` de sa tuile.
-fn ranger_ligne(
-    d: &Disposition,
-    source: &unites::Source<'_>,
-    rang: usize,
+/// Place un bloc de la ligne `rang` d'une tuile.
+fn placer_bloc(
+    format: Format,
+    bloc: &Bloc,
+    (rang, b): (usize, usize),
     codes: &mut [u8],
     echelles: &mut [u8],
-) -> Resultat<()> {
-    let (paquets, taille) = (d.format.paquets(), d.format.octets_echelles());
-    for i in 0..d.colonnes.div_ceil(POIDS_UNITE) {
-        let unite = source.unite(i)?;
-        let (etape, voie) = (i / d.groupe, rang * d.groupe + i % d.groupe);
-        for (p, paquet) in unite.codes.as_chunks::<OCTETS_PAQUET>().0.iter().take(paquets).enumerate() {
-            let place = ((etape * paquets + p) * VOIES + voie) * OCTETS_PAQUET;
-            codes[place..place + OCTETS_PAQUET].copy_from_slice(paquet);
+) {
+    let (etape, b) = (b / BLOCS_ETAPE, b % BLOCS_ETAPE);
+    let (moitie, g) = (rang / 8, rang % 8);
+    for voie in 0..4 {
+        let (donnees, longueur) = bloc.part(format, voie);
+        // Les quatre blocs d'une moitié se suivent, dans autant de paquets qu'il en faut.
+        let debut = (moitie * BLOCS_ETAPE + b) * longueur;
+        // Une part ne chevauche deux paquets que si elle en remplit plusieurs.
+        let mut ecrire = |debut: usize, octets: &[u8]| {
+            for (i, octets) in octets.chunks(OCTETS_PAQUET).enumerate() {
+                let paquet = etape * format.paquets() + debut / OCTETS_PAQUET + i;
+                let place = (paquet * VOIES + 4 * g + voie) * OCTETS_PAQUET + debut % OCTETS_PAQUET;
+                codes[place..place + octets.len()].copy_from_slice(octets);
+            }
+        };
+        ecrire(debut, &donnees[..longueur]);
+        if format == Format::Q6 {
+            // Huit bits dans chaque moitié du mot que partagent deux blocs voisins.
+            let [bas, haut] = bloc.bits_hauts(voie);
+            let mot = 32 + (2 * moitie + b / 2) * 4 + b % 2;
+            ecrire(mot, &[bas]);
+            ecrire(mot + 2, &[haut]);
         }
-        let place = (etape * VOIES + voie) * taille;
-        echelles[place..place + taille].copy_from_slice(&unite.echelles[..taille]);
     }
-    Ok(())
+    let taille = format.octets_echelles() / 2;
+    let place = (etape * VOIES + 4 * g + b) * 2 * taille + moitie * taille;
+    echelles[place..place + taille].copy_from_slice(&bloc.echelles[..taille]);
 }
 
 #[cfg(test)]

@@ -53,8 +53,12 @@ impl Cuda {
     /// Pas de carte ou de pilote, noyaux refusés, poids inutilisables, mémoire de la carte pleine.
     pub fn nouveau(a: &Architecture, poids: &Poids, rang: usize) -> Resultat<Self> {
         let carte = Carte::ouvrir(rang)?;
-        let specialite =
-            Specialite { dim_tete: a.dim_tete, nb_tetes: a.nb_tetes, nb_tetes_kv: a.nb_tetes_kv };
+        let specialite = Specialite {
+            dim_tete: a.dim_tete,
+            nb_tetes: a.nb_tetes,
+            nb_tetes_kv: a.nb_tetes_kv,
+            taille_cachee: a.taille_cachee,
+        };
         let noyaux = Noyaux::charger(&carte, specialite)?;
         let ops = Operations { carte, noyaux };
         let poids = PoidsCarte::charger(&ops, a, poids)?;

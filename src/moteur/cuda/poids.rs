@@ -99,7 +99,7 @@ impl Chargeur<'_> {
 
     fn matrice(&mut self, nom: &str, forme: &[usize; 2]) -> Resultat<Matrice> {
         let vue = self.vue(nom, forme)?;
-        let d = Disposition::nouvelle(Format::pour(vue.spec), forme[0], forme[1], false);
+        let d = Disposition { format: Format::pour(vue.spec), lignes: forme[0], colonnes: forme[1] };
         Matrice::envoyer(self.carte, d, |i| (&vue, i))
     }
 
@@ -166,7 +166,7 @@ impl Chargeur<'_> {
         for suite in vues.chunk_by(|a, b| Format::pour(a.spec) == Format::pour(b.spec)) {
             let lignes: usize = suite.iter().map(|v| v.forme[0]).sum();
             let format = Format::pour(suite[0].spec);
-            let disposition = Disposition::nouvelle(format, lignes, d, false);
+            let disposition = Disposition { format, lignes, colonnes: d };
             let ligne = |mut l: usize| {
                 for vue in suite {
                     if l < vue.forme[0] {
@@ -191,7 +191,7 @@ impl Chargeur<'_> {
         ];
         let [porte, montee] = [0, 1].map(|v| Format::pour(vues[v].spec));
         let format = if porte == montee { porte } else { Format::F16 };
-        let disposition = Disposition::nouvelle(format, 2 * forme[0], forme[1], true);
+        let disposition = Disposition { format, lignes: 2 * forme[0], colonnes: forme[1] };
         Matrice::envoyer(self.carte, disposition, |l| (&vues[l % 2], l / 2))
     }
 
