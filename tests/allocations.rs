@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use modeles::Essai;
 use rasfr::moteur::cpu::Cpu;
 use rasfr::moteur::{Logits, Lot, Moteur, Reglages};
+use rasfr::noyaux::kv::FormatKv;
 use rasfr::quant::SpecPoids;
 
 /// L'allocateur du système, qui compte ses appels.
@@ -60,14 +61,20 @@ fn allocations_du_decodage(moteur: &mut Cpu) -> usize {
 
 #[test]
 fn un_jeton_decode_n_alloue_rien() {
-    for (famille, spec) in [("llama", SpecPoids::Q4_0), ("gemma3", SpecPoids::Q4K), ("qwen2", SpecPoids::F32)]
-    {
+    for (famille, spec, kv) in [
+        ("llama", SpecPoids::Q4_0, FormatKv::F16),
+        ("gemma3", SpecPoids::Q4K, FormatKv::Q8_0),
+        ("qwen2", SpecPoids::F32, FormatKv::Q4_0),
+    ] {
         let (a, poids) = Essai::quantifiable(famille).par_gguf_en(spec);
         for fils in [1, 3] {
-            let reglages = Reglages { fils: Some(fils), ..Reglages::default() };
+            let reglages = Reglages { fils: Some(fils), kv, ..Reglages::default() };
             let mut moteur = Cpu::charger(&a, &poids, &reglages).unwrap();
             let nombre = allocations_du_decodage(&mut moteur);
-            assert_eq!(nombre, 0, "{famille}, {spec}, {fils} fils : {nombre} allocations pour 40 jetons");
+            assert_eq!(
+                nombre, 0,
+                "{famille}, {spec}, {kv}, {fils} fils : {nombre} allocations pour 40 jetons"
+            );
         }
     }
 }

@@ -75,7 +75,7 @@ unsafe fn compiler_programme(programme: sys::nvrtcProgram, options: &[String]) -
     unsafe {
         if let Err(e) = result::compile_program(programme, options) {
             let journal = result::get_program_log(programme).unwrap_or_default();
-            let octets: Vec<u8> = journal.iter().map(|c| c.cast_unsigned()).collect();
+            let octets: Vec<u8> = journal.iter().flat_map(|c| c.to_ne_bytes()).collect();
             let journal = CStr::from_bytes_until_nul(&octets).map(CStr::to_string_lossy).unwrap_or_default();
             return Err(Erreur::Gpu(format!("NVRTC refuse de compiler les noyaux ({:?})\n{journal}", e.0)));
         }

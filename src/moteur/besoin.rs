@@ -1,18 +1,19 @@
 //! Mémoire que chaque moteur demandera, d'après la seule description du modèle.
 
 use crate::modele::Architecture;
+use crate::noyaux::disposition::LIGNES;
+use crate::noyaux::kv::FormatKv;
 
 /// Octets d'un poids et d'une valeur du cache dans le moteur de référence, tout en f32.
 const OCTETS_F32: u64 = 4;
-
-/// Octets d'une valeur du cache dans le moteur rapide.
-const OCTETS_F16: u64 = 2;
 
 /// Mémoire prévue pour un moteur et un contexte, en octets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Besoin {
     /// Moteur concerné.
     pub moteur: &'static str,
+    /// Format du cache.
+    pub kv: &'static str,
     /// Jetons de contexte.
     pub contexte: u64,
     /// Poids résidents.
@@ -31,17 +32,24 @@ impl Besoin {
 /// Besoins de chaque moteur pour un modèle de `nb_poids` poids, qui font `octets` octets dans le fichier,
 /// et `contexte` jetons.
 pub fn prevoir(architecture: &Architecture, nb_poids: u64, octets: u64, contexte: u64) -> Vec<Besoin> {
-    let par_jeton = [2, architecture.couches.len(), architecture.nb_tetes_kv, architecture.dim_tete];
     // Un en-tête peut annoncer n'importe quel contexte : la prévision sature au lieu de déborder.
-    let valeurs = par_jeton.iter().fold(contexte, |n, &facteur| n.saturating_mul(facteur as u64));
-    let besoin = |moteur, poids, octets_valeur| Besoin {
-        moteur,
-        contexte,
-        poids,
-        cache_kv: valeurs.saturating_mul(octets_valeur),
+    let saturer = |facteurs: [u64; 4]| facteurs.into_iter().fold(1, u64::saturating_mul);
+    let tetes = [architecture.couches.len() as u64, architecture.nb_tetes_kv as u64];
+    let dim = architecture.dim_tete;
+    let rapide = |format: FormatKv| {
+        let octets_tuile = format.octets_tuile(dim) + LIGNES * format.octets_valeur(dim);
+        let tuiles = contexte.div_ceil(LIGNES as u64);
+        let cache_kv = saturer([tetes[0], tetes[1], tuiles, octets_tuile as u64]);
+        Besoin { moteur: "cpu", kv: format.nom(), contexte, poids: octets, cache_kv }
     };
-    vec![
-        besoin("cpu", octets, OCTETS_F16),
-        besoin("reference", nb_poids.saturating_mul(OCTETS_F32), OCTETS_F32),
-    ]
+    let formats = FormatKv::TOUS.into_iter().filter(|f| f.accepte(dim));
+    let mut besoins: Vec<Besoin> = formats.map(rapide).collect();
+    besoins.push(Besoin {
+        moteur: "reference",
+        kv: "f32",
+        contexte,
+        poids: nb_poids.saturating_mul(OCTETS_F32),
+        cache_kv: saturer([tetes[0], tetes[1], contexte, 2 * OCTETS_F32 * dim as u64]),
+    });
+    besoins
 }

@@ -10,6 +10,7 @@ use crate::erreur::{Erreur, Resultat};
 use crate::magasin::{Compteurs, Politique};
 use crate::modele::{Architecture, Etat, Modele};
 use crate::noyaux::aiguillage::Niveau;
+use crate::noyaux::kv::FormatKv;
 
 /// Un jeton à calculer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +132,8 @@ pub struct Reglages {
     pub memoire: Option<usize>,
     /// Quelles couches garder quand elles ne tiennent pas toutes dans [`Self::memoire`].
     pub politique: Politique,
+    /// Format du cache KV du moteur `cpu`.
+    pub kv: FormatKv,
 }
 
 /// Noms des moteurs disponibles ; le premier est celui du processeur par défaut.
@@ -139,12 +142,16 @@ pub const MOTEURS: &[&str] = &["cpu", "reference", "cuda"];
 /// Fabrique le moteur `nom` pour `modele`.
 ///
 /// # Errors
-/// Moteur inconnu ou sans budget de mémoire alors qu'on en donne un, poids manquants ou mal formés,
+/// Moteur inconnu, ou sans budget de mémoire ni cache quantifié alors qu'on en demande, poids manquants ou mal formés,
 /// mémoire insuffisante.
 pub fn fabriquer(nom: &str, modele: &Modele, reglages: &Reglages) -> Resultat<Box<dyn Moteur>> {
     match nom {
         "reference" | "cuda" if reglages.memoire.is_some() => Err(Erreur::Usage(format!(
             "le moteur « {nom} » garde tout le modèle : --memory ne vaut que pour le moteur cpu"
+        ))),
+        "reference" | "cuda" if reglages.kv != FormatKv::F16 => Err(Erreur::Usage(format!(
+            "le moteur « {nom} » ne quantifie pas son cache : --kv {} ne vaut que pour le moteur cpu",
+            reglages.kv
         ))),
         "cpu" => Ok(Box::new(cpu::Cpu::nouveau(modele, reglages)?)),
         "reference" => Ok(Box::new(reference::Reference::nouveau(modele, reglages)?)),

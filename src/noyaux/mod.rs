@@ -9,6 +9,7 @@ pub mod aiguillage;
 pub mod disposition;
 mod elementaires;
 pub mod equipe;
+pub mod kv;
 pub mod matrice;
 pub mod partage;
 pub mod produit;
@@ -35,6 +36,9 @@ type Scores = unsafe fn(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32]
 /// `y[i] += Σ p[i · pas + j] · v[j]` sur `v.len() / dim ≤ 16` valeurs (`[j][dim]`, f16), `y` : `[n][dim]`.
 type Ponderer = unsafe fn(p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]);
 
+/// Comme [`Ponderer`], sur des valeurs quantifiées ([`kv`]).
+type PondererCodes = unsafe fn(p: &[f32], pas: usize, dim: usize, v: &[u8], y: &mut [f32]);
+
 /// Maximum et somme d'un softmax en ligne.
 pub type Cumul = (f32, f32);
 
@@ -48,6 +52,8 @@ pub struct TableNoyaux {
     produits: [Produit; Disposition::TOUTES.len()],
     scores: Scores,
     ponderer: Ponderer,
+    /// Codes de 8 bits, puis de 4.
+    ponderer_codes: [PondererCodes; 2],
     normer: unsafe fn(&mut [f32], &[f32], f32),
     ajouter: unsafe fn(&mut [f32], &[f32]),
     ranger: unsafe fn(&[f32], usize, &Ecriture<'_>),
@@ -63,7 +69,7 @@ pub struct TableNoyaux {
 macro_rules! table_elementaire {
     ($niveau:expr, $produits:expr, $scores:expr, $ponderer:expr $(, #[$attribut:meta])?) => {{
         use $crate::noyaux::activations::Ecriture;
-        use $crate::noyaux::elementaires as e;
+        use $crate::noyaux::{elementaires as e, kv};
         $(#[$attribut])?
         fn normer(x: &mut [f32], poids: &[f32], epsilon: f32) {
             e::normer(x, poids, epsilon);
@@ -90,6 +96,14 @@ macro_rules! table_elementaire {
             e::softmax_partiel(scores)
         }
         $(#[$attribut])?
+        fn ponderer_octets(p: &[f32], pas: usize, dim: usize, v: &[u8], y: &mut [f32]) {
+            kv::ponderer::<false>(p, pas, dim, v, y);
+        }
+        $(#[$attribut])?
+        fn ponderer_quartets(p: &[f32], pas: usize, dim: usize, v: &[u8], y: &mut [f32]) {
+            kv::ponderer::<true>(p, pas, dim, v, y);
+        }
+        $(#[$attribut])?
         fn fusionner(cumul: &mut (f32, f32), y: &mut [f32], morceau: (f32, f32), z: &[f32]) {
             e::fusionner(cumul, y, morceau, z);
         }
@@ -106,6 +120,7 @@ macro_rules! table_elementaire {
             produits: $produits,
             scores: $scores,
             ponderer: $ponderer,
+            ponderer_codes: [ponderer_octets, ponderer_quartets],
             normer,
             ajouter,
             ranger,
@@ -179,6 +194,31 @@ impl TableNoyaux {
         assert!(nb <= LIGNES && p.len() >= (n - 1) * pas + nb, "place des poids");
         // SAFETY: instructions présentes, longueurs vérifiées.
         unsafe { (self.ponderer)(p, pas, dim, v, y) }
+    }
+
+    /// Comme [`Self::ponderer`], sur des valeurs quantifiées au format `format`.
+    ///
+    /// # Panics
+    /// Les longueurs ne correspondent pas, ou ce format n'est pas quantifié.
+    #[inline]
+    pub fn ponderer_codes(
+        &self,
+        format: kv::FormatKv,
+        p: &[f32],
+        (pas, dim): (usize, usize),
+        v: &[u8],
+        y: &mut [f32],
+    ) {
+        let (n, nb) = (y.len() / dim, v.len() / format.octets_valeur(dim));
+        assert!(format.disposition().is_some() && format.accepte(dim), "format quantifié");
+        assert!(
+            n > 0 && y.len() == n * dim && v.len() == nb * format.octets_valeur(dim),
+            "formes des valeurs"
+        );
+        assert!(nb <= LIGNES && p.len() >= (n - 1) * pas + nb, "place des poids");
+        let rang = usize::from(format == kv::FormatKv::Q4_0);
+        // SAFETY: instructions présentes, longueurs vérifiées.
+        unsafe { (self.ponderer_codes[rang])(p, pas, dim, v, y) }
     }
 
     /// Norme RMS : `x = x / √(moyenne(x²) + epsilon) · poids`.

@@ -6,7 +6,9 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::activations::{Activations, Formes};
 use super::aiguillage::Niveau;
 use super::equipe::Equipe;
+use super::kv::{self, FormatKv};
 use super::matrice::Matrice;
+use super::partage::Partage;
 use super::produit::{formes, produit};
 use super::reemballage::{self, disposition};
 use super::{TableNoyaux, reference};
@@ -208,4 +210,66 @@ fn un_poids_non_fini_ou_une_taille_fausse_sont_refuses() {
     octets[..2].copy_from_slice(&f16::NAN.to_le_bytes());
     let refus = reemballer(&mut equipe, SpecPoids::Q4_0, &octets, [2, 64]).err().unwrap();
     assert!(refus.to_string().contains("blk.0.x"), "{refus}");
+}
+
+#[test]
+fn les_valeurs_quantifiees_donnent_les_memes_bits_a_chaque_niveau() {
+    for format in [FormatKv::Q8_0, FormatKv::Q4_0] {
+        let disposition = format.disposition().unwrap();
+        for dim in [32, 64, 96, 256] {
+            for (n, nb) in [(1, 16), (3, 13), (7, 1)] {
+                let mut v = vec![0; nb * format.octets_valeur(dim)];
+                let valeurs = hasard(nb * dim, 6);
+                for (x, v) in valeurs.chunks(dim).zip(v.chunks_mut(format.octets_valeur(dim))) {
+                    kv::ecrire_valeur(disposition, x, v);
+                }
+                let p = hasard(n * 20, 7);
+                let ponderer = |t: &TableNoyaux| {
+                    let mut y = hasard(n * dim, 8);
+                    t.ponderer_codes(format, &p, (20, dim), &v, &mut y);
+                    y
+                };
+                let attendu = ponderer(&reference::table());
+                let mut exact = hasard(n * dim, 8);
+                for (p, y) in p.chunks(20).zip(exact.chunks_mut(dim)) {
+                    for (p, v) in p.iter().zip(valeurs.chunks(dim)) {
+                        y.iter_mut().zip(v).for_each(|(y, v)| *y += p * v);
+                    }
+                }
+                let permis = if format == FormatKv::Q8_0 { 1e-2 } else { 2e-1 };
+                assert!(ecart(&attendu, &exact) < permis, "{format}, dimension {dim}");
+                for niveau in Niveau::disponibles() {
+                    let table = TableNoyaux::choisir(Some(niveau)).unwrap();
+                    assert_eq!(ponderer(&table), attendu, "{niveau}, {format}, dimension {dim}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn des_cles_quantifiees_se_lisent_comme_une_tuile_de_poids() {
+    for format in [FormatKv::Q8_0, FormatKv::Q4_0] {
+        let disposition = format.disposition().unwrap();
+        let dim = 96;
+        let (cles, q) = (hasard(16 * dim, 1), hasard(3 * dim, 2));
+        let mut tuile = vec![0; format.octets_tuile(dim)];
+        for (ligne, cle) in cles.chunks(dim).enumerate() {
+            // SAFETY: un seul fil.
+            unsafe { kv::ecrire_cle(disposition, &Partage::nouveau(&mut tuile), (0, ligne), cle) };
+        }
+        let attendus: Vec<f32> = q
+            .chunks(dim)
+            .flat_map(|q| cles.chunks(dim).map(|c| q.iter().zip(c).map(|(a, b)| a * b).sum()))
+            .collect();
+        for niveau in Niveau::disponibles() {
+            let table = TableNoyaux::choisir(Some(niveau)).unwrap();
+            let codes = entrees(&table, &q, dim, Formes { entiers: true, flottants: false });
+            let mut scores = [[0.0; 16]; 3];
+            table.produit(disposition, &tuile, dim, &codes.panneaux().next().unwrap(), &mut scores);
+            let permis = if format == FormatKv::Q8_0 { 1e-2 } else { 2e-1 };
+            let e = ecart(scores.as_flattened(), &attendus);
+            assert!(e < permis, "{niveau}, {format} : {e}");
+        }
+    }
 }

@@ -5,6 +5,8 @@
 #[path = "../reference/modeles.rs"]
 mod modeles;
 
+mod cache;
+
 use modeles::Essai;
 use rasfr::magasin::Politique;
 use rasfr::modele::Architecture;

@@ -65,6 +65,7 @@ fn memoire(examen: &Examen) -> Value {
     let besoin = |b: crate::moteur::besoin::Besoin| {
         json!({
             "moteur": b.moteur,
+            "kv": b.kv,
             "contexte": b.contexte,
             "poids": b.poids,
             "cache_kv": b.cache_kv,

@@ -115,7 +115,7 @@ fn memoire(examen: &Examen) -> String {
         vec![
             format!("moteur {}", b.moteur),
             format!("poids {}", ecrire_octets(b.poids)),
-            format!("+ cache KV {}", ecrire_octets(b.cache_kv)),
+            format!("+ cache KV {} {}", b.kv, ecrire_octets(b.cache_kv)),
             format!("= {}", ecrire_octets(b.total())),
         ]
     };

@@ -6,21 +6,29 @@
 
 use std::ops::Range;
 
+use half::slice::HalfBitsSliceExt;
+
 use super::cache::{ClesValeurs, Formes};
 use super::plan::{Bloc, Plan};
 use crate::modele::Architecture;
-use crate::noyaux::TableNoyaux;
+use crate::noyaux::activations::{self, Activations, LARGEUR};
 use crate::noyaux::disposition::LIGNES;
 use crate::noyaux::equipe::Equipe;
 use crate::noyaux::partage::Partage;
+use crate::noyaux::{TableNoyaux, kv};
 
 /// Positions d'une tranche.
 const TRANCHE: usize = 256;
+
+/// Formes des requêtes devant des clés quantifiées.
+const ENTIERS: activations::Formes = activations::Formes { entiers: true, flottants: false };
 
 /// Tampons d'un fil.
 pub(super) struct Brouillon {
     /// Requêtes, `[requête][dim]`.
     q: Vec<f32>,
+    /// Les mêmes en entiers, pour un cache quantifié.
+    codes: Activations,
     /// Scores puis poids, `[requête][TRANCHE]`.
     scores: Vec<f32>,
     /// Sorties d'une tranche, puis de toutes, non normalisées.
@@ -36,7 +44,10 @@ pub(super) struct Brouillon {
 impl Brouillon {
     pub(super) fn nouveau(a: &Architecture) -> Self {
         let n = Plan::requetes_max(a);
+        let mut codes = Activations::default();
+        codes.preparer(n, a.dim_tete, ENTIERS);
         Self {
+            codes,
             q: vec![0.0; n * a.dim_tete],
             scores: vec![0.0; n * TRANCHE],
             z: vec![0.0; n * a.dim_tete],
@@ -89,6 +100,13 @@ impl Contexte<'_> {
             let fin = self.plan.places[jeton].position + 1;
             b.vues[i] = self.fenetre.map_or(0, |w| fin.saturating_sub(w))..fin;
         }
+        if self.formes.format.disposition().is_some() {
+            let ecriture = b.codes.preparer(n, dim, ENTIERS);
+            for (i, q) in b.q[..n * dim].chunks_exact(dim).enumerate() {
+                // SAFETY: ce brouillon est à ce fil.
+                unsafe { self.table.ranger(q, i, &ecriture) };
+            }
+        }
         b.y[..n * dim].fill(0.0);
         b.cumuls[..n].fill((f32::NEG_INFINITY, 0.0));
         // Positions croissantes dans un bloc : la première requête voit le plus loin, la dernière le plus près.
@@ -106,17 +124,19 @@ impl Contexte<'_> {
             for (s, y) in place.iter_mut().zip(&b.y[i * dim..]) {
                 *s = y * inverse;
             }
+            if self.formes.format.est_tourne() {
+                kv::tourner(place);
+            }
         }
     }
 
     /// Cumule les positions `plage` (début aligné sur une tuile, au plus une tranche) pour `n` requêtes.
     fn tranche(&self, (sequence, tete): (usize, usize), plage: Range<usize>, n: usize, b: &mut Brouillon) {
         let dim = self.formes.dim;
-        let (cles, valeurs) = (self.cles_valeurs.cles(), self.cles_valeurs.valeurs());
         let tuiles = plage.start / LIGNES..plage.end.div_ceil(LIGNES);
         for (t, tuile) in tuiles.clone().enumerate() {
-            let cles = &cles[self.formes.tuile_cles(sequence, tete, tuile)];
-            self.table.scores(&b.q[..n * dim], dim, cles, &mut b.scores[t * LIGNES..], TRANCHE);
+            let place = self.formes.tuile_cles(sequence, tete, tuile);
+            self.scores(place, &b.q[..n * dim], &b.codes, &mut b.scores[t * LIGNES..]);
         }
         let base = tuiles.start * LIGNES;
         let calcules = tuiles.len() * LIGNES;
@@ -134,12 +154,46 @@ impl Contexte<'_> {
         }
         for (t, tuile) in tuiles.enumerate() {
             let positions = tuile * LIGNES..plage.end.min((tuile + 1) * LIGNES);
-            let v = &valeurs[self.formes.valeurs(sequence, tete, positions)];
-            self.table.ponderer(&b.scores[t * LIGNES..], TRANCHE, dim, v, &mut b.z[..n * dim]);
+            let place = self.formes.valeurs(sequence, tete, positions);
+            self.ponderer(place, &b.scores[t * LIGNES..], &mut b.z[..n * dim]);
         }
         for i in 0..n {
             let (y, z) = (&mut b.y[i * dim..(i + 1) * dim], &b.z[i * dim..(i + 1) * dim]);
             self.table.fusionner(&mut b.cumuls[i], y, b.morceaux[i], z);
+        }
+    }
+
+    /// Scores des 16 clés de la tuile `place`, à `TRANCHE` de distance d'une requête à l'autre.
+    fn scores(&self, place: Range<usize>, q: &[f32], codes: &Activations, scores: &mut [f32]) {
+        match self.cles_valeurs {
+            ClesValeurs::Flottants { k, .. } => {
+                let cles = &k.reinterpret_cast()[place];
+                self.table.scores(q, self.formes.dim, cles, scores, TRANCHE);
+            }
+            ClesValeurs::Codes { disposition, k, .. } => {
+                let mut sorties = [[0.0; LIGNES]; LARGEUR];
+                for (p, panneau) in codes.panneaux().enumerate() {
+                    let sorties = &mut sorties[..panneau.largeur];
+                    self.table.produit(*disposition, &k[place.clone()], self.formes.dim, &panneau, sorties);
+                    for (c, sortie) in sorties.iter().enumerate() {
+                        let debut = (p * LARGEUR + c) * TRANCHE;
+                        scores[debut..debut + LIGNES].copy_from_slice(sortie);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ajoute à `z` les valeurs de `place`, pondérées.
+    fn ponderer(&self, place: Range<usize>, poids: &[f32], z: &mut [f32]) {
+        let Formes { format, dim, .. } = self.formes;
+        match self.cles_valeurs {
+            ClesValeurs::Flottants { v, .. } => {
+                self.table.ponderer(poids, TRANCHE, dim, &v.reinterpret_cast()[place], z);
+            }
+            ClesValeurs::Codes { v, .. } => {
+                self.table.ponderer_codes(format, poids, (TRANCHE, dim), &v[place], z);
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Cache KV en f16 : par couche, les clés par tuiles de 16 positions, les valeurs position par position.
+//! Cache KV : par couche, les clés par tuiles de 16 positions, les valeurs position par position.
 
 use std::any::Any;
 use std::ops::Range;
@@ -7,77 +7,106 @@ use half::f16;
 use half::slice::HalfBitsSliceExt;
 
 use crate::modele::{Architecture, CacheKv};
-use crate::noyaux::disposition::LIGNES;
+use crate::noyaux::disposition::{Disposition, LIGNES};
+use crate::noyaux::kv::{self, FormatKv};
 use crate::noyaux::partage::Partage;
 
 /// Formes communes à toutes les couches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Formes {
+    pub(super) format: FormatKv,
     pub(super) nb_sequences: usize,
     pub(super) tetes_kv: usize,
     pub(super) dim: usize,
-    /// Positions par séquence, arrondies à une tuile.
-    positions: usize,
+    /// Tuiles de clés par tête et par séquence.
+    tuiles: usize,
+    /// Éléments (f16, ou octets) d'une tuile de clés, puis d'une valeur.
+    par_tuile: usize,
+    par_valeur: usize,
 }
 
 impl Formes {
-    fn nouvelles(a: &Architecture, capacite: usize, nb_sequences: usize) -> Option<Self> {
-        let positions = capacite.checked_next_multiple_of(LIGNES)?;
-        Some(Self { nb_sequences, tetes_kv: a.nb_tetes_kv, dim: a.dim_tete, positions })
+    fn nouvelles(a: &Architecture, format: FormatKv, capacite: usize, nb_sequences: usize) -> Self {
+        let element = if format.disposition().is_none() { size_of::<f16>() } else { 1 };
+        Self {
+            format,
+            nb_sequences,
+            tetes_kv: a.nb_tetes_kv,
+            dim: a.dim_tete,
+            tuiles: capacite.div_ceil(LIGNES),
+            par_tuile: format.octets_tuile(a.dim_tete) / element,
+            par_valeur: format.octets_valeur(a.dim_tete) / element,
+        }
     }
 
-    /// Valeurs des clés (ou des valeurs) d'une tête d'une séquence.
-    fn par_tete(self) -> Option<usize> {
-        self.positions.checked_mul(self.dim)
+    /// Éléments des clés, puis des valeurs, d'une couche.
+    fn par_couche(self) -> Option<[usize; 2]> {
+        let tuiles = self.tuiles.checked_mul(self.tetes_kv)?.checked_mul(self.nb_sequences)?;
+        let valeurs = tuiles.checked_mul(LIGNES)?.checked_mul(self.par_valeur)?;
+        Some([tuiles.checked_mul(self.par_tuile)?, valeurs])
     }
 
-    fn par_couche(self) -> Option<usize> {
-        self.par_tete()?.checked_mul(self.tetes_kv)?.checked_mul(self.nb_sequences)
-    }
-
-    /// Place des 16 clés de la tuile `t` : `[dim][16]`.
+    /// Place des 16 clés de la tuile `t`.
     pub(super) fn tuile_cles(self, sequence: usize, tete: usize, t: usize) -> Range<usize> {
-        let debut = ((sequence * self.tetes_kv + tete) * self.positions + t * LIGNES) * self.dim;
-        debut..debut + LIGNES * self.dim
+        let debut = ((sequence * self.tetes_kv + tete) * self.tuiles + t) * self.par_tuile;
+        debut..debut + self.par_tuile
     }
 
-    /// Place des valeurs des positions `plage` : `[position][dim]`.
+    /// Place des valeurs des positions `plage`.
     pub(super) fn valeurs(self, sequence: usize, tete: usize, plage: Range<usize>) -> Range<usize> {
-        let debut = (sequence * self.tetes_kv + tete) * self.positions;
-        (debut + plage.start) * self.dim..(debut + plage.end) * self.dim
+        let debut = (sequence * self.tetes_kv + tete) * self.tuiles * LIGNES;
+        (debut + plage.start) * self.par_valeur..(debut + plage.end) * self.par_valeur
     }
 }
 
 /// Clés et valeurs d'une couche. Le système ne donne les pages d'un tampon à zéro qu'à l'écriture.
-pub(super) struct ClesValeurs {
-    k: Vec<u16>,
-    v: Vec<u16>,
+pub(super) enum ClesValeurs {
+    /// Tuiles `[dim][16]`, valeurs `[dim]`, en f16.
+    Flottants { k: Vec<u16>, v: Vec<u16> },
+    /// Tuiles et valeurs quantifiées ([`kv`]).
+    Codes { disposition: Disposition, k: Vec<u8>, v: Vec<u8> },
 }
 
 impl ClesValeurs {
-    pub(super) fn cles(&self) -> &[f16] {
-        self.k.reinterpret_cast()
+    fn nouvelles(format: FormatKv, [k, v]: [usize; 2]) -> Self {
+        match format.disposition() {
+            None => Self::Flottants { k: vec![0; k], v: vec![0; v] },
+            Some(disposition) => Self::Codes { disposition, k: vec![0; k], v: vec![0; v] },
+        }
     }
 
-    pub(super) fn valeurs(&self) -> &[f16] {
-        self.v.reinterpret_cast()
+    fn octets(&self) -> usize {
+        match self {
+            Self::Flottants { k, v } => (k.len() + v.len()) * size_of::<f16>(),
+            Self::Codes { k, v, .. } => k.len() + v.len(),
+        }
     }
 
     /// De quoi écrire des positions différentes depuis plusieurs fils.
     pub(super) fn ecriture(&mut self, formes: Formes) -> EcritureKv<'_> {
-        EcritureKv {
-            formes,
-            k: Partage::nouveau(self.k.reinterpret_cast_mut()),
-            v: Partage::nouveau(self.v.reinterpret_cast_mut()),
-        }
+        let plans = match self {
+            Self::Flottants { k, v } => Plans::Flottants {
+                k: Partage::nouveau(k.reinterpret_cast_mut()),
+                v: Partage::nouveau(v.reinterpret_cast_mut()),
+            },
+            Self::Codes { disposition, k, v } => {
+                Plans::Codes { disposition: *disposition, k: Partage::nouveau(k), v: Partage::nouveau(v) }
+            }
+        };
+        EcritureKv { formes, plans }
     }
+}
+
+/// Clés et valeurs, prêtées à plusieurs fils.
+enum Plans<'a> {
+    Flottants { k: Partage<'a, f16>, v: Partage<'a, f16> },
+    Codes { disposition: Disposition, k: Partage<'a, u8>, v: Partage<'a, u8> },
 }
 
 /// Écriture partagée d'une couche du cache.
 pub(super) struct EcritureKv<'a> {
     formes: Formes,
-    k: Partage<'a, f16>,
-    v: Partage<'a, f16>,
+    plans: Plans<'a>,
 }
 
 impl EcritureKv<'_> {
@@ -88,19 +117,31 @@ impl EcritureKv<'_> {
     pub(super) unsafe fn ecrire(
         &self,
         (sequence, tete, position): (usize, usize, usize),
-        k: &[f32],
-        v: &[f32],
+        cle: &[f32],
+        valeur: &[f32],
     ) {
-        let debut = self.formes.tuile_cles(sequence, tete, position / LIGNES).start + position % LIGNES;
-        for (i, &k) in k.iter().enumerate() {
-            let place = debut + i * LIGNES;
-            // SAFETY: cette position n'est écrite que par ce fil.
-            unsafe { self.k.plage(place..place + 1)[0] = f16::from_f32(k) };
-        }
-        // SAFETY: idem.
-        let place = unsafe { self.v.plage(self.formes.valeurs(sequence, tete, position..position + 1)) };
-        for (place, &v) in place.iter_mut().zip(v) {
-            *place = f16::from_f32(v);
+        let tuile = self.formes.tuile_cles(sequence, tete, position / LIGNES).start;
+        let place = self.formes.valeurs(sequence, tete, position..position + 1);
+        let ligne = position % LIGNES;
+        match &self.plans {
+            Plans::Flottants { k, v } => {
+                for (i, &x) in cle.iter().enumerate() {
+                    let place = tuile + i * LIGNES + ligne;
+                    // SAFETY: cette position n'est écrite que par ce fil.
+                    unsafe { k.plage(place..place + 1)[0] = f16::from_f32(x) };
+                }
+                // SAFETY: idem.
+                let place = unsafe { v.plage(place) };
+                for (place, &x) in place.iter_mut().zip(valeur) {
+                    *place = f16::from_f32(x);
+                }
+            }
+            Plans::Codes { disposition, k, v } => {
+                // SAFETY: une position est une ligne d'une tuile, que ce fil seul écrit.
+                unsafe { kv::ecrire_cle(*disposition, k, (tuile, ligne), cle) };
+                // SAFETY: idem.
+                kv::ecrire_valeur(*disposition, valeur, unsafe { v.plage(place) });
+            }
         }
     }
 }
@@ -114,18 +155,29 @@ pub(super) struct Cache {
 
 impl Cache {
     /// Cache vierge ; `None` si sa taille déborde.
-    pub(super) fn nouveau(a: &Architecture, capacite: usize, nb_sequences: usize) -> Option<Self> {
-        let formes = Formes::nouvelles(a, capacite, nb_sequences)?;
-        let taille = formes.par_couche()?;
-        let couche = |_| ClesValeurs { k: vec![0; taille], v: vec![0; taille] };
-        let couches = a.couches.iter().map(couche).collect();
+    pub(super) fn nouveau(
+        a: &Architecture,
+        format: FormatKv,
+        capacite: usize,
+        nb_sequences: usize,
+    ) -> Option<Self> {
+        let formes = Formes::nouvelles(a, format, capacite, nb_sequences);
+        let tailles = formes.par_couche()?;
+        let couches = a.couches.iter().map(|_| ClesValeurs::nouvelles(format, tailles)).collect();
         Some(Self { formes, couches, longueurs: vec![0; nb_sequences] })
     }
 
     /// Octets d'un cache, ou `None` si le compte déborde.
-    pub(super) fn octets_pour(a: &Architecture, capacite: usize, nb_sequences: usize) -> Option<usize> {
-        let par_couche = Formes::nouvelles(a, capacite, nb_sequences)?.par_couche()?;
-        par_couche.checked_mul(2 * size_of::<f16>())?.checked_mul(a.couches.len())
+    pub(super) fn octets_pour(
+        a: &Architecture,
+        format: FormatKv,
+        capacite: usize,
+        nb_sequences: usize,
+    ) -> Option<usize> {
+        let formes = Formes::nouvelles(a, format, capacite, nb_sequences);
+        let [k, v] = formes.par_couche()?;
+        let element = if format.disposition().is_none() { size_of::<f16>() } else { 1 };
+        k.checked_add(v)?.checked_mul(element)?.checked_mul(a.couches.len())
     }
 }
 
@@ -141,7 +193,7 @@ impl CacheKv for Cache {
     }
 
     fn octets(&self) -> usize {
-        self.couches.iter().map(|c| (c.k.len() + c.v.len()) * size_of::<f16>()).sum()
+        self.couches.iter().map(ClesValeurs::octets).sum()
     }
 
     fn en_any(&mut self) -> &mut dyn Any {

@@ -20,6 +20,7 @@ use crate::erreur::{Erreur, Resultat};
 use crate::modele::{Architecture, Etat, Modele};
 use crate::noyaux::TableNoyaux;
 use crate::noyaux::equipe::{Equipe, FILS_MAX};
+use crate::noyaux::kv::FormatKv;
 use crate::poids::Poids;
 
 /// Jetons calculés d'un coup : les entrées d'une passe tiennent dans les caches.
@@ -28,6 +29,7 @@ const JETONS_PAR_PASSE: usize = 512;
 /// Moteur rapide pour processeurs.
 pub struct Cpu {
     architecture: Architecture,
+    format_kv: FormatKv,
     table: TableNoyaux,
     equipe: Equipe,
     poids: PoidsCpu,
@@ -50,6 +52,10 @@ impl Cpu {
     /// # Errors
     /// Comme [`Self::nouveau`].
     pub fn charger(a: &Architecture, poids: &Poids, reglages: &Reglages) -> Resultat<Self> {
+        if !reglages.kv.accepte(a.dim_tete) {
+            let detail = format!("têtes de {} valeurs, qui ne vont pas par 32 : prenez --kv f16", a.dim_tete);
+            return Err(Erreur::Usage(format!("cache {} impossible : {detail}", reglages.kv)));
+        }
         let octets: usize = poids.conteneur().inventaire().iter().map(|f| f.octets).sum();
         if reglages.memoire.is_none() {
             memoire::exiger(
@@ -62,6 +68,7 @@ impl Cpu {
         let table = TableNoyaux::choisir(reglages.isa)?;
         Ok(Self {
             architecture: a.clone(),
+            format_kv: reglages.kv,
             table,
             poids: PoidsCpu::charger(poids, a, reglages, &mut equipe)?,
             plan: Plan::nouveau(a),
@@ -89,9 +96,10 @@ impl Moteur for Cpu {
 
     fn nouvel_etat(&self, capacite: usize, nb_sequences: usize) -> Resultat<Etat> {
         let conseil = "Réduisez le contexte (-c).";
-        let besoin = Cache::octets_pour(&self.architecture, capacite, nb_sequences).unwrap_or(usize::MAX);
+        let besoin = Cache::octets_pour(&self.architecture, self.format_kv, capacite, nb_sequences)
+            .unwrap_or(usize::MAX);
         memoire::exiger(besoin, conseil)?;
-        let cache = Cache::nouveau(&self.architecture, capacite, nb_sequences)
+        let cache = Cache::nouveau(&self.architecture, self.format_kv, capacite, nb_sequences)
             .ok_or_else(|| Erreur::Usage(format!("un contexte de {capacite} jetons est démesuré")))?;
         Ok(Etat::nouveau(Box::new(cache), capacite, nb_sequences))
     }

@@ -8,6 +8,7 @@ use crate::erreur::Resultat;
 use crate::modele::architecture::{Activation, StyleRope};
 use crate::moteur::Entree;
 use crate::noyaux::activations::Activations;
+use crate::noyaux::kv;
 use crate::noyaux::produit::{formes, produit};
 
 /// Valeurs intermédiaires ; elles servent d'une passe à l'autre, et ne s'allouent que si elles grandissent.
@@ -121,14 +122,15 @@ impl Cpu {
     fn tourner_et_ecrire(&mut self, i: usize, cache: &mut Cache) {
         let Self { architecture: a, table, equipe, poids, plan, tampons, .. } = self;
         let vecteurs = &poids.vecteurs[i];
-        let (q, kv, dim) = (a.taille_q(), a.taille_kv(), a.dim_tete);
+        let (q, taille_kv, dim) = (a.taille_q(), a.taille_kv(), a.dim_tete);
+        let est_tourne = cache.formes.format.est_tourne();
         let ecriture = cache.couches[i].ecriture(cache.formes);
-        equipe.par_lignes((&mut tampons.qkv, q + 2 * kv), (&mut [], 0), &|jeton, ligne, _| {
+        equipe.par_lignes((&mut tampons.qkv, q + 2 * taille_kv), (&mut [], 0), &|jeton, ligne, _| {
             if let Some(biais) = &vecteurs.biais {
                 table.ajouter(ligne, biais);
             }
             let rotation = plan.rotation(i, jeton);
-            for (t, tete) in ligne[..q + kv].chunks_exact_mut(dim).enumerate() {
+            for (t, tete) in ligne[..q + taille_kv].chunks_exact_mut(dim).enumerate() {
                 let est_requete = t < a.nb_tetes;
                 if let Some(normes) = &vecteurs.normes_qk {
                     table.normer(tete, &normes[usize::from(!est_requete)], a.epsilon);
@@ -142,8 +144,11 @@ impl Cpu {
                     tete.iter_mut().for_each(|x| *x *= a.echelle_attention);
                 }
             }
+            if est_tourne {
+                ligne.chunks_exact_mut(dim).for_each(kv::tourner);
+            }
             let place = plan.places[jeton];
-            let (k, v) = ligne[q..].split_at(kv);
+            let (k, v) = ligne[q..].split_at(taille_kv);
             for (t, (k, v)) in k.chunks_exact(dim).zip(v.chunks_exact(dim)).enumerate() {
                 // SAFETY: deux jetons d'une passe n'ont jamais la même place.
                 unsafe { ecriture.ecrire((place.sequence, t, place.position), k, v) };
