@@ -144,7 +144,11 @@ impl OptionsModele {
             let detail = format!("le moteur {moteur} ne tourne pas sur l'appareil {appareil}");
             return Err(Erreur::Usage(format!("{detail} : ôtez « --engine » ou « --device »")));
         }
-        let du_processeur = [("--isa", self.isa.is_some()), ("--memory", self.memoire.is_some())];
+        let du_processeur = [
+            ("--isa", self.isa.is_some()),
+            ("--memory", self.memoire.is_some()),
+            ("--kv", self.kv != FormatKv::F16),
+        ];
         match (voulu, du_processeur.iter().find(|(_, donnee)| *donnee)) {
             (None | Some(CPU), Some(_)) => Ok(Some(CPU)),
             (Some(moteur), Some((option, _))) => {
@@ -211,6 +215,8 @@ mod tests {
         assert_eq!(moteur_voulu(""), Ok(None));
         assert_eq!(moteur_voulu("--isa avx2"), Ok(Some("cpu".into())));
         assert_eq!(moteur_voulu("--memory 1G"), Ok(Some("cpu".into())));
+        assert_eq!(moteur_voulu("--kv q8_0"), Ok(Some("cpu".into())));
+        assert_eq!(moteur_voulu("--kv f16"), Ok(None));
         assert_eq!(moteur_voulu("--device cuda:1"), Ok(Some("cuda".into())));
         assert_eq!(moteur_voulu("--engine reference --device cpu"), Ok(Some("reference".into())));
     }
@@ -222,6 +228,7 @@ mod tests {
             "--engine cuda --device cpu",
             "--isa avx2 --device cuda",
             "--memory 1G --engine reference",
+            "--kv q4_0 --engine reference",
             "--engine zut",
         ] {
             assert!(moteur_voulu(arguments).is_err(), "{arguments}");
