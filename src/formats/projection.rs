@@ -10,14 +10,14 @@ use super::procedural::Recette;
 use crate::erreur::{Erreur, Resultat};
 
 /// Pages rendues au système : la plus grande taille courante, pour être un multiple de toutes.
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 const PAGE: usize = 64 << 10;
 
 /// Origine des octets : un fichier projeté, un modèle embarqué, ou une mémoire possédée.
 #[derive(Debug)]
 enum Origine {
     Fichier(memmap2::Mmap),
-    Embarquee(&'static [u8]),
+    Embarquee { octets: &'static [u8], relisible: bool },
     Possedee(Vec<u8>),
 }
 
@@ -48,12 +48,22 @@ impl Projection {
 
     /// Octets compris dans le binaire.
     pub fn embarquee(octets: &'static [u8]) -> Self {
-        Self(Arc::new(Origine::Embarquee(octets)))
+        Self(Arc::new(Origine::Embarquee { octets, relisible: vient_d_un_fichier(octets) }))
     }
 
     /// Octets possédés.
     pub fn possedee(octets: Vec<u8>) -> Self {
         Self(Arc::new(Origine::Possedee(octets)))
+    }
+
+    /// Une page rendue au système se relit-elle à l'identique ?
+    #[cfg(target_os = "linux")]
+    fn est_relisible(&self) -> bool {
+        match &*self.0 {
+            Origine::Fichier(_) => true,
+            Origine::Embarquee { relisible, .. } => *relisible,
+            Origine::Possedee(_) => false,
+        }
     }
 
     /// Vue sur `plage`, ou `None` si elle déborde.
@@ -63,13 +73,37 @@ impl Projection {
     }
 }
 
+/// Ces octets sont-ils projetés d'un fichier sans pouvoir être écrits ? C'est le cas des constantes du
+/// binaire, mais un `&'static [u8]` peut aussi désigner une mémoire qu'on perdrait à la rendre.
+#[cfg(target_os = "linux")]
+fn vient_d_un_fichier(octets: &[u8]) -> bool {
+    let adresses = octets.as_ptr_range();
+    let contient = |ligne: &str| -> Option<bool> {
+        // « début-fin droits décalage appareil inode chemin », adresses en hexadécimal.
+        let mut champs = ligne.split_ascii_whitespace();
+        let (debut, fin) = champs.next()?.split_once('-')?;
+        let [debut, fin] = [debut, fin].map(|a| usize::from_str_radix(a, 16).ok());
+        let droits = champs.next()?;
+        let inode = champs.nth(2)?;
+        let dedans = debut? <= adresses.start as usize && adresses.end as usize <= fin?;
+        Some(dedans && !droits.contains('w') && inode != "0")
+    };
+    let carte = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    carte.lines().any(|ligne| contient(ligne) == Some(true))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn vient_d_un_fichier(_octets: &[u8]) -> bool {
+    false
+}
+
 impl Deref for Projection {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
         match &*self.0 {
             Origine::Fichier(carte) => carte,
-            Origine::Embarquee(octets) => octets,
+            Origine::Embarquee { octets, .. } => octets,
             Origine::Possedee(octets) => octets,
         }
     }
@@ -120,21 +154,22 @@ impl Octets {
         }
     }
 
-    /// Rend au système les pages du fichier entièrement couvertes par cette vue : elles seront relues
-    /// si l'on y revient. Sans effet sur des octets qui ne viennent pas d'un fichier.
-    pub fn rendre(&self) {
-        #[cfg(unix)]
-        if let Nature::Plage { source, plage } = &self.0
-            && let Origine::Fichier(carte) = &*source.0
+    /// Rend au système les pages du fichier, ou du binaire, que `plage` couvre en entier : elles seront
+    /// relues si l'on y revient. Sans effet sur des octets qui ne viennent pas d'un fichier.
+    pub fn rendre(&self, plage: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let Nature::Plage { source, .. } = &self.0
+            && source.est_relisible()
+            && let Some(octets) = self.get(plage)
         {
-            let debut = plage.start.next_multiple_of(PAGE);
-            let fin = plage.end / PAGE * PAGE;
+            let adresses = octets.as_ptr_range();
+            let debut = (adresses.start as usize).next_multiple_of(PAGE);
+            let fin = adresses.end as usize / PAGE * PAGE;
             if debut < fin {
-                // SAFETY: la projection est en lecture seule et vient d'un fichier : une page rendue se
-                // relit à l'identique au premier accès. Un refus du système ne change rien.
-                drop(unsafe {
-                    carte.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, debut, fin - debut)
-                });
+                // SAFETY: ces pages appartiennent toutes à la tranche, qui vient d'un fichier et n'est pas
+                // inscriptible (`est_relisible`) : rendues, elles se relisent à l'identique au premier
+                // accès. Un refus du système ne change rien.
+                unsafe { libc::madvise(debut as *mut libc::c_void, fin - debut, libc::MADV_DONTNEED) };
             }
         }
     }
@@ -185,8 +220,23 @@ mod tests {
         std::fs::write(fichier.path(), &octets).unwrap();
         let vue = Projection::ouvrir(fichier.path()).unwrap().vue(1000..299_000).unwrap();
         assert_eq!(*vue, octets[1000..299_000]);
-        vue.rendre();
+        vue.rendre(0..vue.len());
         assert_eq!(*vue, octets[1000..299_000]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn seules_les_constantes_du_binaire_sont_relisibles() {
+        static CONSTANTES: [u8; 300_000] = [7; 300_000];
+        assert!(Projection::embarquee(&CONSTANTES).est_relisible());
+        let vue = Projection::embarquee(&CONSTANTES).vue(0..300_000).unwrap();
+        vue.rendre(0..300_000);
+        assert!(vue.iter().all(|&o| o == 7));
+        // Sur le tas, rendre effacerait.
+        let fuite: &'static [u8] = Vec::leak(vec![7; 300_000]);
+        let vue = Projection::embarquee(fuite).vue(0..300_000).unwrap();
+        vue.rendre(0..300_000);
+        assert!(vue.iter().all(|&o| o == 7));
     }
 
     #[test]

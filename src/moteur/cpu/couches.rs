@@ -1,5 +1,6 @@
 //! Les matrices des couches, sous le budget de mémoire demandé.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use super::poids::{Lecteur, Matrices};
@@ -36,7 +37,13 @@ impl Couches {
         let tailles = (0..nb_couches).map(|i| lecteur.octets(i)).collect::<Resultat<Vec<_>>>()?;
         let tout = tailles.iter().sum();
         let budget = reglages.memoire.unwrap_or(tout);
-        let reglages = magasin::Reglages::nouveaux(tailles.clone(), budget, reglages.politique);
+        // Réemballer est du calcul : sans cœur libre, un préchargeur ne ferait que retarder l'équipe.
+        let coeurs = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let anneau = if equipe.nb_fils() < coeurs { 2 } else { 1 };
+        let reglages = magasin::Reglages {
+            anneau,
+            ..magasin::Reglages::nouveaux(tailles.clone(), budget, reglages.politique)
+        };
         let du_prechargeur = Arc::clone(lecteur);
         // Le préchargeur travaille pendant que l'équipe calcule : il n'a que son propre fil.
         let magasin = MagasinCouches::nouveau(&reglages, move |i| {

@@ -93,7 +93,7 @@ impl PoidsCpu {
     }
 }
 
-/// Lit, réemballe, et rend au système les pages du fichier qui ne serviront plus.
+/// Lit et réemballe les tenseurs d'un modèle.
 pub(super) struct Lecteur {
     poids: Poids,
     architecture: Architecture,
@@ -150,9 +150,7 @@ impl Lecteur {
 
     fn matrice(&self, nom: &str, forme: [usize; 2], equipe: &mut Equipe) -> Resultat<Matrice> {
         let vue = self.poids.tenseur(nom, &forme)?;
-        let matrice = reemballage::reemballer(equipe, &vue, self.poids.nom())?;
-        vue.octets.rendre();
-        Ok(matrice)
+        reemballage::reemballer(equipe, &vue, self.poids.nom())
     }
 
     fn vecteurs(&self, i: usize) -> Resultat<Vecteurs> {

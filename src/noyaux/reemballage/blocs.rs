@@ -2,14 +2,14 @@
 
 use half::f16;
 
-use super::{Source, ranger_codes};
+use super::{Codes, Source, mots, quatre, ranger_codes};
 use crate::noyaux::disposition::{BLOC, Disposition};
 use crate::quant::SpecPoids;
 use crate::quant::iq4::DICTIONNAIRE_IQ4;
 
 /// Un bloc lu : codes, échelle et minimum (bits f16).
 pub(super) struct BlocLu {
-    codes: [u8; BLOC],
+    codes: Codes,
     echelle: [u8; 2],
     minimum: [u8; 2],
 }
@@ -52,20 +52,34 @@ fn deux(octets: &[u8], i: usize) -> [u8; 2] {
     [octets[i], octets[i + 1]]
 }
 
-fn quartets(octets: &[u8], code: impl Fn(u8) -> u8) -> [u8; BLOC] {
-    std::array::from_fn(|i| code(octets[i % 16] >> (4 * (i / 16)) & 0x0F))
+/// Quartets bas, puis quartets hauts, de 16 octets.
+#[inline(always)]
+fn quartets(octets: &[u8]) -> Codes {
+    let mut codes = [0; BLOC / 4];
+    for (j, mot) in mots::<4>(octets).into_iter().enumerate() {
+        (codes[j], codes[4 + j]) = (mot & quatre(0x0F), mot >> 4 & quatre(0x0F));
+    }
+    codes
 }
 
-fn cinq_bits(hauts: &[u8], octets: &[u8]) -> [u8; BLOC] {
-    std::array::from_fn(|i| octets[i % 16] >> (4 * (i / 16)) & 0x0F | (hauts[i / 8] >> (i % 8) & 1) << 4)
+/// Quartets, et leur cinquième bit pris dans les 32 bits de `hauts`.
+#[inline(always)]
+fn cinq_bits(hauts: &[u8], octets: &[u8]) -> Codes {
+    let [hauts] = mots::<1>(hauts);
+    let mut codes = quartets(octets);
+    for (j, mot) in codes.iter_mut().enumerate() {
+        // Le produit pose les bits 0 à 3 aux bits 0, 8, 16 et 24.
+        *mot |= (((hauts >> (4 * j) & 0x0F) * 0x0020_4081) & quatre(1)) << 4;
+    }
+    codes
 }
 
 pub(super) fn q4_0(bloc: &[u8; 18]) -> BlocLu {
-    BlocLu { codes: quartets(&bloc[2..], |q| q), echelle: deux(bloc, 0), minimum: [0; 2] }
+    BlocLu { codes: quartets(&bloc[2..]), echelle: deux(bloc, 0), minimum: [0; 2] }
 }
 
 pub(super) fn q4_1(bloc: &[u8; 20]) -> BlocLu {
-    BlocLu { codes: quartets(&bloc[4..], |q| q), echelle: deux(bloc, 0), minimum: deux(bloc, 2) }
+    BlocLu { codes: quartets(&bloc[4..]), echelle: deux(bloc, 0), minimum: deux(bloc, 2) }
 }
 
 pub(super) fn q5_0(bloc: &[u8; 22]) -> BlocLu {
@@ -77,13 +91,15 @@ pub(super) fn q5_1(bloc: &[u8; 24]) -> BlocLu {
 }
 
 pub(super) fn q8_0(bloc: &[u8; 34]) -> BlocLu {
-    BlocLu { codes: std::array::from_fn(|i| bloc[2 + i] ^ 0x80), echelle: deux(bloc, 0), minimum: [0; 2] }
+    let codes = mots(&bloc[2..]).map(|mot| mot ^ quatre(0x80));
+    BlocLu { codes, echelle: deux(bloc, 0), minimum: [0; 2] }
 }
 
 /// IQ4_NL devient des entiers de 8 bits, sans perte.
 pub(super) fn iq4_nl(bloc: &[u8; 18]) -> BlocLu {
     let code = |q: u8| DICTIONNAIRE_IQ4[usize::from(q)].cast_unsigned() ^ 0x80;
-    BlocLu { codes: quartets(&bloc[2..], code), echelle: deux(bloc, 0), minimum: [0; 2] }
+    let codes = quartets(&bloc[2..]).map(|mot| u32::from_le_bytes(mot.to_le_bytes().map(code)));
+    BlocLu { codes, echelle: deux(bloc, 0), minimum: [0; 2] }
 }
 
 /// Types sans noyau propre : décodés, puis requantifiés en 8 bits par blocs de 32.
@@ -102,7 +118,7 @@ pub(super) fn requantifier(spec: SpecPoids, source: &Source<'_>, tuile: &mut [u8
             let inverse = if echelle.to_f32() > 0.0 { echelle.to_f32().recip() } else { 0.0 };
             let code =
                 |x: f32| ((x * inverse).round_ties_even().clamp(-128.0, 127.0) as i8).cast_unsigned() ^ 0x80;
-            let lu = BlocLu { codes: bloc.map(code), echelle: echelle.to_le_bytes(), minimum: [0; 2] };
+            let lu = BlocLu { codes: mots(&bloc.map(code)), echelle: echelle.to_le_bytes(), minimum: [0; 2] };
             fini &= poser(Disposition::E8, tuile, (l, b), &lu);
         }
     }

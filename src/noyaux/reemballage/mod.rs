@@ -16,8 +16,14 @@ use crate::erreur::{Erreur, Resultat};
 use crate::formats::VueTenseur;
 use crate::quant::SpecPoids;
 
-/// Tuiles prises à la fois par un fil.
-const GRAIN: usize = 4;
+/// Tuiles prises à la fois par un fil, au moins.
+const GRAIN_MIN: usize = 4;
+
+/// Morceaux donnés à chaque fil, au moins, tant que le grain le permet.
+const MORCEAUX_PAR_FIL: usize = 8;
+
+/// Octets du fichier qu'un morceau peut tenir : ses pages sont rendues dès qu'il est réemballé.
+const MORCEAU_MAX: usize = 1 << 20;
 
 /// Rangement qu'un type de poids prend dans une matrice.
 pub fn disposition(spec: SpecPoids) -> Disposition {
@@ -49,6 +55,8 @@ pub fn octets(vue: &VueTenseur) -> Option<usize> {
 
 /// Réemballe la matrice `[lignes, colonnes]` de `vue` ; `fichier` sert aux messages.
 ///
+/// Les pages du fichier sont rendues au système à mesure : une matrice n'est jamais deux fois en mémoire.
+///
 /// # Errors
 /// Ce n'est pas une matrice de cette taille, poids non fini, mémoire refusée.
 pub fn reemballer(equipe: &mut Equipe, vue: &VueTenseur, fichier: &str) -> Resultat<Matrice> {
@@ -65,7 +73,10 @@ pub fn reemballer(equipe: &mut Equipe, vue: &VueTenseur, fichier: &str) -> Resul
     let (nb_tuiles, octets_tuile) = (matrice.nb_tuiles(), matrice.octets_tuile());
     let fini = AtomicBool::new(true);
     let tuiles = Partage::nouveau(matrice.tuiles_mut());
-    equipe.partager(nb_tuiles, GRAIN, &|_, plage| {
+    let grain_max = (MORCEAU_MAX / (LIGNES * par_ligne).max(1)).max(GRAIN_MIN);
+    let grain = (nb_tuiles / (MORCEAUX_PAR_FIL * equipe.nb_fils())).clamp(GRAIN_MIN, grain_max);
+    equipe.partager(nb_tuiles, grain, &|_, plage| {
+        let lignes_lues = plage.start * LIGNES..lignes.min(plage.end * LIGNES);
         for i in plage {
             // SAFETY: chaque tuile est remplie par un seul fil.
             let tuile = unsafe { tuiles.plage(i * octets_tuile..(i + 1) * octets_tuile) };
@@ -76,7 +87,10 @@ pub fn reemballer(equipe: &mut Equipe, vue: &VueTenseur, fichier: &str) -> Resul
                 fini.store(false, Ordering::Relaxed);
             }
         }
+        vue.octets.rendre(lignes_lues.start * par_ligne..lignes_lues.end * par_ligne);
     });
+    // Les pages à cheval sur deux morceaux.
+    vue.octets.rendre(0..vue.octets.len());
     if !fini.into_inner() {
         return Err(refus("contient un poids NaN ou infini"));
     }
@@ -134,31 +148,48 @@ fn flottants<const T: usize>(
     fini
 }
 
-/// Range les 32 codes d'une ligne dans son bloc ; `bits` par code.
+/// Les 32 codes d'un bloc, un par octet, quatre par mot : le code `4j + t` est l'octet `t` du mot `j`.
+type Codes = [u32; BLOC / 4];
+
+/// Mots de quatre octets consécutifs, le premier octet en bas.
 #[inline(always)]
-fn ranger_codes(bits: u32, codes: &[u8; BLOC], ligne: usize, bloc: &mut [u8]) {
-    let mut rangee =
-        |j: usize, mot: [u8; 4]| bloc[64 * j + 4 * ligne..64 * j + 4 * ligne + 4].copy_from_slice(&mot);
+fn mots<const N: usize>(octets: &[u8]) -> [u32; N] {
+    let mut mots = [0; N];
+    for (mot, octets) in mots.iter_mut().zip(octets.as_chunks().0) {
+        *mot = u32::from_le_bytes(*octets);
+    }
+    mots
+}
+
+/// Le même octet quatre fois.
+const fn quatre(octet: u8) -> u32 {
+    u32::from_le_bytes([octet; 4])
+}
+
+/// Range les 32 codes d'une ligne dans son bloc ; `bits` par code. Quatre codes à la fois : un
+/// réemballage se paie à chaque chargement, et à chaque couche évincée.
+#[inline(always)]
+fn ranger_codes(bits: u32, codes: &Codes, ligne: usize, bloc: &mut [u8]) {
+    let mut rangee = |j: usize, mot: u32| {
+        bloc[64 * j + 4 * ligne..64 * j + 4 * ligne + 4].copy_from_slice(&mot.to_le_bytes());
+    };
     if bits == 8 {
-        for j in 0..8 {
-            rangee(j, std::array::from_fn(|t| codes[4 * j + t]));
+        for (j, mot) in codes.iter().enumerate() {
+            rangee(j, *mot);
         }
         return;
     }
     for j in 0..4 {
-        rangee(j, std::array::from_fn(|t| codes[4 * j + t] & 0x0F | codes[16 + 4 * j + t] << 4));
+        rangee(j, codes[j] & quatre(0x0F) | (codes[4 + j] & quatre(0x0F)) << 4);
     }
     if bits == 5 {
-        rangee(4, std::array::from_fn(|t| (0..8).fold(0, |o, j| o | (codes[4 * j + t] >> 4 & 1) << j)));
+        let cinquieme = |(j, mot): (usize, &u32)| (mot >> 4 & quatre(1)) << j;
+        rangee(4, codes.iter().enumerate().map(cinquieme).fold(0, |r, mot| r | mot));
     }
     if bits == 6 {
-        for i in 0..2 {
-            rangee(
-                4 + i,
-                std::array::from_fn(|t| {
-                    (0..4).fold(0, |o, k| o | (codes[16 * i + 4 * k + t] >> 4 & 3) << (2 * k))
-                }),
-            );
+        for (i, moitie) in codes.as_chunks::<4>().0.iter().enumerate() {
+            let hauts = |(k, mot): (usize, &u32)| (mot >> 4 & quatre(3)) << (2 * k);
+            rangee(4 + i, moitie.iter().enumerate().map(hauts).fold(0, |r, mot| r | mot));
         }
     }
 }
