@@ -59,22 +59,6 @@ __device__ __forceinline__ float depuis_f16(u16 h) {
 __device__ __forceinline__ float bas_f16(u32 paire) { return depuis_f16((u16)(paire & 0xFFFF)); }
 __device__ __forceinline__ float haut_f16(u32 paire) { return depuis_f16((u16)(paire >> 16)); }
 
-// a · b + c sur des paires f16.
-__device__ __forceinline__ u32 fma_f16(u32 a, u32 b, u32 c) {
-    u32 r;
-    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c));
-    return r;
-}
-
-__device__ __forceinline__ u32 somme_f16(u32 a, u32 b) {
-    u32 r;
-    asm("add.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b));
-    return r;
-}
-
-// Paire f16 dont les deux moitiés valent `h`.
-__device__ __forceinline__ u32 doubler_f16(u16 h) { return (u32)h | (u32)h << 16; }
-
 // Lecture qui passe par L2 : un autre multiprocesseur vient d'écrire.
 __device__ __forceinline__ float4 lire_l2(const float* p) {
     float4 v;
