@@ -14,11 +14,15 @@ pub enum Niveau {
     Avx2,
     /// x86 : AVX-512 F, BW, VL et VNNI.
     Avx512,
+    /// ARM de 64 bits : NEON, que tous ont.
+    Neon,
+    /// ARM de 64 bits : NEON et produits scalaires de 8 bits (ARMv8.2 `dotprod`).
+    Dotprod,
 }
 
 impl Niveau {
     /// Tous les niveaux, du plus simple au plus rapide.
-    pub const TOUS: [Self; 3] = [Self::Generique, Self::Avx2, Self::Avx512];
+    pub const TOUS: [Self; 5] = [Self::Generique, Self::Avx2, Self::Avx512, Self::Neon, Self::Dotprod];
 
     /// Nom, tel que l'attend `--isa`.
     pub const fn nom(self) -> &'static str {
@@ -26,6 +30,8 @@ impl Niveau {
             Self::Generique => "generique",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Neon => "neon",
+            Self::Dotprod => "dotprod",
         }
     }
 
@@ -41,9 +47,18 @@ impl Niveau {
                     Self::Avx2.est_disponible()
                         && (a!("avx512f") && a!("avx512bw") && a!("avx512vl") && a!("avx512vnni"))
                 }
+                Self::Neon | Self::Dotprod => false,
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        {
+            match self {
+                Self::Generique | Self::Neon => true,
+                Self::Dotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
+                Self::Avx2 | Self::Avx512 => false,
+            }
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         {
             self == Self::Generique
         }
@@ -96,6 +111,10 @@ impl TableNoyaux {
             Niveau::Avx2 => super::x86::avx2::table(),
             #[cfg(target_arch = "x86_64")]
             Niveau::Avx512 => super::x86::avx512::table(),
+            #[cfg(target_arch = "aarch64")]
+            Niveau::Neon => super::arm::neon::table(),
+            #[cfg(target_arch = "aarch64")]
+            Niveau::Dotprod => super::arm::neon::table_dotprod(),
             _ => reference::table(),
         })
     }

@@ -6,6 +6,8 @@
 
 pub mod activations;
 pub mod aiguillage;
+#[cfg(target_arch = "aarch64")]
+mod arm;
 pub mod disposition;
 mod elementaires;
 pub mod equipe;

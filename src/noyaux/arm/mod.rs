@@ -1,0 +1,3 @@
+//! Noyaux ARM par intrinsèques.
+
+pub(super) mod neon;

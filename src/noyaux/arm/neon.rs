@@ -1,0 +1,382 @@
+//! NEON, avec ou sans produit scalaire de 8 bits (`dotprod`) : une tuile en quatre quarts de 4 lignes.
+
+// NEON est de toute aarch64 : seul `dotprod` demande un essai du processeur, et une instruction écrite à la main.
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+use half::f16;
+
+use crate::noyaux::activations::Panneau;
+use crate::noyaux::aiguillage::Niveau;
+use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
+use crate::noyaux::{Produit, TableNoyaux, table_elementaire};
+
+/// Lignes d'un quart de tuile : un registre.
+const QUART: usize = 4;
+
+/// Table du niveau NEON ; tout processeur aarch64 l'a.
+pub(in crate::noyaux) fn table() -> TableNoyaux {
+    table_elementaire!(Niveau::Neon, produits::<false>(), scores, ponderer)
+}
+
+/// Table du niveau NEON et `dotprod` ; à n'employer que si le processeur l'a.
+pub(in crate::noyaux) fn table_dotprod() -> TableNoyaux {
+    table_elementaire!(Niveau::Dotprod, produits::<true>(), scores, ponderer)
+}
+
+fn produits<const DOT: bool>() -> [Produit; Disposition::TOUTES.len()] {
+    [
+        blocs::<4, false, DOT>,
+        blocs::<4, true, DOT>,
+        blocs::<5, false, DOT>,
+        blocs::<5, true, DOT>,
+        blocs::<8, false, DOT>,
+        superblocs::<4, DOT>,
+        superblocs::<5, DOT>,
+        superblocs_signes::<DOT>,
+        flottants::<{ Disposition::F32 as usize }>,
+        flottants::<{ Disposition::F16 as usize }>,
+        flottants::<{ Disposition::Bf16 as usize }>,
+    ]
+}
+
+/// Codes d'un bloc pour 4 lignes, huit rangées de quatre colonnes ; pour 8 bits, zéro (128) retranché.
+///
+/// # Safety
+/// `p` (décalé de 16 octets par quart) porte un bloc entier de codes de `BITS` bits.
+#[inline(always)]
+unsafe fn codes<const BITS: usize>(p: *const u8) -> [int8x16_t; 8] {
+    // SAFETY: les quarts de rangées lus sont dans le bloc promis par l'appelant ; NEON est de toute aarch64.
+    unsafe {
+        let mut w = [vdupq_n_u8(0); 8];
+        if BITS == 8 {
+            for (j, w) in w.iter_mut().enumerate() {
+                *w = veorq_u8(vld1q_u8(p.add(64 * j)), vdupq_n_u8(0x80));
+            }
+            return signer(w);
+        }
+        for j in 0..4 {
+            let octets = vld1q_u8(p.add(64 * j));
+            w[j] = vandq_u8(octets, vdupq_n_u8(0x0F));
+            w[j + 4] = vshrq_n_u8::<4>(octets);
+        }
+        if BITS == 5 {
+            let hauts = vld1q_u8(p.add(64 * 4));
+            for (j, w) in w.iter_mut().enumerate() {
+                let leves = vtstq_u8(hauts, vdupq_n_u8(1 << j));
+                *w = vorrq_u8(*w, vandq_u8(leves, vdupq_n_u8(16)));
+            }
+        }
+        if BITS == 6 {
+            let masque = vdupq_n_u8(0x30);
+            for i in 0..2 {
+                let hauts = vld1q_u8(p.add(64 * (4 + i)));
+                w[4 * i] = vorrq_u8(w[4 * i], vandq_u8(vshlq_n_u8::<4>(hauts), masque));
+                w[4 * i + 1] = vorrq_u8(w[4 * i + 1], vandq_u8(vshlq_n_u8::<2>(hauts), masque));
+                w[4 * i + 2] = vorrq_u8(w[4 * i + 2], vandq_u8(hauts, masque));
+                w[4 * i + 3] = vorrq_u8(w[4 * i + 3], vandq_u8(vshrq_n_u8::<2>(hauts), masque));
+            }
+        }
+        signer(w)
+    }
+}
+
+/// Les mêmes bits, vus comme signés.
+#[inline(always)]
+fn signer(w: [uint8x16_t; 8]) -> [int8x16_t; 8] {
+    // SAFETY: NEON est de toute aarch64.
+    let zero = unsafe { vdupq_n_s8(0) };
+    let mut signes = [zero; 8];
+    for (s, w) in signes.iter_mut().zip(w) {
+        // SAFETY: idem.
+        *s = unsafe { vreinterpretq_s8_u8(w) };
+    }
+    signes
+}
+
+/// Ajoute à chaque voie le produit scalaire de ses quatre octets.
+///
+/// # Safety
+/// Si `DOT`, le processeur a `dotprod`.
+#[inline(always)]
+unsafe fn quatre<const DOT: bool>(mut somme: int32x4_t, w: int8x16_t, q: int8x16_t) -> int32x4_t {
+    if DOT {
+        // SAFETY: instruction présente (promis par l'appelant) ; l'intrinsèque n'est pas encore stable.
+        unsafe {
+            asm!(
+                ".arch_extension dotprod",
+                "sdot {s:v}.4s, {w:v}.16b, {q:v}.16b",
+                s = inout(vreg) somme,
+                w = in(vreg) w,
+                q = in(vreg) q,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+        return somme;
+    }
+    // SAFETY: NEON est de toute aarch64. Un produit tient en 16 bits (128 · 127), une paire en 32.
+    unsafe {
+        let bas = vpaddlq_s16(vmull_s8(vget_low_s8(w), vget_low_s8(q)));
+        let hauts = vpaddlq_s16(vmull_high_s8(w, q));
+        vaddq_s32(somme, vpaddq_s32(bas, hauts))
+    }
+}
+
+/// Produits scalaires des deux moitiés d'un bloc.
+///
+/// # Safety
+/// `q` porte 32 codes ; si `DOT`, le processeur a `dotprod`.
+#[inline(always)]
+unsafe fn scalaires<const DOT: bool>(w: &[int8x16_t; 8], q: *const i8) -> [int32x4_t; 2] {
+    // SAFETY: quatre codes à la fois, huit fois : les 32 promis par l'appelant.
+    unsafe {
+        let mut sommes = [vdupq_n_s32(0); 2];
+        for (j, w) in w.iter().enumerate() {
+            let q = vreinterpretq_s8_s32(vdupq_n_s32(q.add(4 * j).cast::<i32>().read_unaligned()));
+            sommes[j / 4] = quatre::<DOT>(sommes[j / 4], *w, q);
+        }
+        sommes
+    }
+}
+
+/// 4 nombres f16.
+///
+/// # Safety
+/// `p` porte 8 octets.
+#[inline(always)]
+unsafe fn quatre_f16(p: *const u8) -> float32x4_t {
+    // SAFETY: 8 octets promis par l'appelant ; la conversion est de toute aarch64.
+    unsafe { vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))) }
+}
+
+/// 4 entiers d'un octet, signés ou non.
+///
+/// # Safety
+/// `p` porte 4 octets.
+#[inline(always)]
+unsafe fn quatre_octets<const SIGNES: bool>(p: *const u8) -> float32x4_t {
+    // SAFETY: 4 octets promis par l'appelant.
+    unsafe {
+        let mut valeurs = [0.0; QUART];
+        for (i, v) in valeurs.iter_mut().enumerate() {
+            let octet = *p.add(i);
+            *v = if SIGNES { f32::from(octet.cast_signed()) } else { f32::from(octet) };
+        }
+        vld1q_f32(valeurs.as_ptr())
+    }
+}
+
+/// Blocs de 32 à échelle f16, et minimum si `MINIMUM`.
+///
+/// # Safety
+/// Longueurs vérifiées par `TableNoyaux::produit` ; si `DOT`, le processeur a `dotprod`.
+unsafe fn blocs<const BITS: usize, const MINIMUM: bool, const DOT: bool>(
+    tuile: &[u8],
+    colonnes: usize,
+    p: &Panneau<'_>,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let disposition = const {
+        match (BITS, MINIMUM) {
+            (4, false) => Disposition::E4,
+            (4, true) => Disposition::E4M,
+            (5, false) => Disposition::E5,
+            (5, true) => Disposition::E5M,
+            _ => Disposition::E8,
+        }
+    };
+    sorties.as_flattened_mut().fill(0.0);
+    for b in 0..colonnes / BLOC {
+        for quart in 0..LIGNES / QUART {
+            // SAFETY: bloc `b` de la tuile, places `b · largeur + c` du panneau, quart `quart` des sorties :
+            // dans les longueurs vérifiées.
+            unsafe {
+                let w = codes::<BITS>(tuile.as_ptr().add(disposition.codes(b) + 16 * quart));
+                let e = tuile.as_ptr().add(disposition.echelles(b) + 8 * quart);
+                let (echelle, minimum) = (quatre_f16(e), quatre_f16(if MINIMUM { e.add(32) } else { e }));
+                for (c, sortie) in sorties.iter_mut().enumerate() {
+                    let place = b * p.largeur + c;
+                    let [u, v] = scalaires::<DOT>(&w, p.q.as_ptr().add(place * BLOC));
+                    let mut entier = vaddq_s32(u, v);
+                    if BITS != 8 && !MINIMUM {
+                        let zeros = p.zeros[place];
+                        entier =
+                            vaddq_s32(entier, vdupq_n_s32((zeros[0] + zeros[1]) * (disposition.zero() / 8)));
+                    }
+                    let y = sortie.as_mut_ptr().add(QUART * quart);
+                    let d = vmulq_n_f32(echelle, p.echelles[place]);
+                    let mut somme = vfmaq_f32(vld1q_f32(y), vcvtq_f32_s32(entier), d);
+                    if MINIMUM {
+                        somme = vfmaq_n_f32(somme, minimum, p.sommes[place]);
+                    }
+                    vst1q_f32(y, somme);
+                }
+            }
+        }
+    }
+}
+
+/// Superblocs à échelle et minimum entiers par bloc (Q4_K, Q5_K).
+///
+/// # Safety
+/// Comme `blocs`.
+unsafe fn superblocs<const BITS: usize, const DOT: bool>(
+    tuile: &[u8],
+    colonnes: usize,
+    p: &Panneau<'_>,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let disposition = const { if BITS == 4 { Disposition::K4 } else { Disposition::K5 } };
+    sorties.as_flattened_mut().fill(0.0);
+    for b in 0..colonnes / BLOC {
+        for quart in 0..LIGNES / QUART {
+            // SAFETY: comme pour `blocs` ; superbloc `b / 8` de la tuile.
+            unsafe {
+                let w = codes::<BITS>(tuile.as_ptr().add(disposition.codes(b) + 16 * quart));
+                let e = tuile.as_ptr().add(disposition.echelles(b) + QUART * quart);
+                let s = disposition.superechelles(b / BLOCS_PAR_SUPERBLOC) + 8 * quart;
+                let s = tuile.as_ptr().add(s);
+                let echelle = vmulq_f32(quatre_f16(s), quatre_octets::<false>(e));
+                let minimum = vmulq_f32(quatre_f16(s.add(32)), quatre_octets::<false>(e.add(LIGNES)));
+                for (c, sortie) in sorties.iter_mut().enumerate() {
+                    let place = b * p.largeur + c;
+                    let [u, v] = scalaires::<DOT>(&w, p.q.as_ptr().add(place * BLOC));
+                    let y = sortie.as_mut_ptr().add(QUART * quart);
+                    let d = vmulq_n_f32(echelle, p.echelles[place]);
+                    let somme = vfmaq_f32(vld1q_f32(y), vcvtq_f32_s32(vaddq_s32(u, v)), d);
+                    vst1q_f32(y, vfmsq_f32(somme, minimum, vdupq_n_f32(p.sommes[place])));
+                }
+            }
+        }
+    }
+}
+
+/// Superblocs à échelles signées pour 16 colonnes (Q6_K).
+///
+/// # Safety
+/// Comme `blocs`.
+unsafe fn superblocs_signes<const DOT: bool>(
+    tuile: &[u8],
+    colonnes: usize,
+    p: &Panneau<'_>,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let disposition = Disposition::K6;
+    sorties.as_flattened_mut().fill(0.0);
+    for b in 0..colonnes / BLOC {
+        for quart in 0..LIGNES / QUART {
+            // SAFETY: comme pour `superblocs`.
+            unsafe {
+                let w = codes::<6>(tuile.as_ptr().add(disposition.codes(b) + 16 * quart));
+                let e = tuile.as_ptr().add(disposition.echelles(b) + QUART * quart);
+                let s = disposition.superechelles(b / BLOCS_PAR_SUPERBLOC) + 8 * quart;
+                let d = quatre_f16(tuile.as_ptr().add(s));
+                let premiere = vmulq_f32(d, quatre_octets::<true>(e));
+                let seconde = vmulq_f32(d, quatre_octets::<true>(e.add(LIGNES)));
+                for (c, sortie) in sorties.iter_mut().enumerate() {
+                    let place = b * p.largeur + c;
+                    let zeros = p.zeros[place];
+                    let [u, v] = scalaires::<DOT>(&w, p.q.as_ptr().add(place * BLOC));
+                    let u = vcvtq_f32_s32(vaddq_s32(u, vdupq_n_s32(4 * zeros[0])));
+                    let v = vcvtq_f32_s32(vaddq_s32(v, vdupq_n_s32(4 * zeros[1])));
+                    let somme = vfmaq_f32(vmulq_f32(u, premiere), v, seconde);
+                    let y = sortie.as_mut_ptr().add(QUART * quart);
+                    vst1q_f32(y, vfmaq_n_f32(vld1q_f32(y), somme, p.echelles[place]));
+                }
+            }
+        }
+    }
+}
+
+/// Poids flottants (`D` : rang de la disposition).
+///
+/// # Safety
+/// Comme `blocs`.
+unsafe fn flottants<const D: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    p: &Panneau<'_>,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let pas = Disposition::TOUTES[D].geometrie().codes;
+    for (c, sortie) in sorties.iter_mut().enumerate() {
+        // SAFETY: colonne `k` de la tuile, place `k · largeur + c` du panneau : dans les longueurs vérifiées.
+        unsafe {
+            let mut y = [vdupq_n_f32(0.0); LIGNES / QUART];
+            for k in 0..colonnes {
+                let x = p.x[k * p.largeur + c];
+                for (quart, y) in y.iter_mut().enumerate() {
+                    let w = quatre_poids::<D>(tuile.as_ptr().add(k * pas + quart * pas / QUART));
+                    *y = vfmaq_n_f32(*y, w, x);
+                }
+            }
+            for (quart, y) in y.into_iter().enumerate() {
+                vst1q_f32(sortie.as_mut_ptr().add(QUART * quart), y);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `p` porte 4 poids de la disposition `D`.
+#[inline(always)]
+unsafe fn quatre_poids<const D: usize>(p: *const u8) -> float32x4_t {
+    // SAFETY: 16 ou 8 octets promis par l'appelant.
+    unsafe {
+        match Disposition::TOUTES[D] {
+            Disposition::F16 => quatre_f16(p),
+            Disposition::Bf16 => {
+                let mots = vshll_n_u16::<16>(vreinterpret_u16_u8(vld1_u8(p)));
+                vreinterpretq_f32_u32(mots)
+            }
+            _ => vreinterpretq_f32_u8(vld1q_u8(p)),
+        }
+    }
+}
+
+/// Scores de 16 clés.
+///
+/// # Safety
+/// Longueurs vérifiées par `TableNoyaux::scores`.
+unsafe fn scores(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: usize) {
+    for (q, sortie) in q.chunks_exact(dim).zip(sorties.chunks_mut(pas)) {
+        // SAFETY: `cles` a `dim` rangées de 16, une sortie au moins 16 places (vérifié par la table).
+        unsafe {
+            let mut s = [vdupq_n_f32(0.0); LIGNES / QUART];
+            for (d, q) in q.iter().enumerate() {
+                for (quart, s) in s.iter_mut().enumerate() {
+                    let k = quatre_f16(cles.as_ptr().add(d * LIGNES + quart * QUART).cast());
+                    *s = vfmaq_n_f32(*s, k, *q);
+                }
+            }
+            for (quart, s) in s.into_iter().enumerate() {
+                vst1q_f32(sortie.as_mut_ptr().add(quart * QUART), s);
+            }
+        }
+    }
+}
+
+/// Somme pondérée de valeurs, 4 dimensions à la fois, puis une à une.
+///
+/// # Safety
+/// Longueurs vérifiées par `TableNoyaux::ponderer`.
+unsafe fn ponderer(p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]) {
+    let entieres = dim / QUART * QUART;
+    for (p, y) in p.chunks(pas).zip(y.chunks_exact_mut(dim)) {
+        for d in (0..entieres).step_by(QUART) {
+            // SAFETY: `d + 4 ≤ dim`, longueur de `y` et de chaque valeur.
+            unsafe {
+                let mut cumul = vld1q_f32(y.as_ptr().add(d));
+                for (p, v) in p.iter().zip(v.chunks_exact(dim)) {
+                    cumul = vfmaq_n_f32(cumul, quatre_f16(v.as_ptr().add(d).cast()), *p);
+                }
+                vst1q_f32(y.as_mut_ptr().add(d), cumul);
+            }
+        }
+        for (p, v) in p.iter().zip(v.chunks_exact(dim)) {
+            for (y, v) in y[entieres..].iter_mut().zip(&v[entieres..]) {
+                *y += p * v.to_f32();
+            }
+        }
+    }
+}
