@@ -57,8 +57,8 @@ impl Modele {
     ///
     /// # Errors
     /// Comme [`Self::charger`].
-    pub fn depuis_gguf(gguf: Gguf, nom: &str) -> Resultat<Self> {
-        let metadonnees = gguf.metadonnees().clone();
+    pub fn depuis_gguf(mut gguf: Gguf, nom: &str) -> Resultat<Self> {
+        let metadonnees = gguf.prendre_metadonnees();
         Self::assembler(Arc::new(gguf), &metadonnees, nom)
     }
 

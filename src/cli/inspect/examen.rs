@@ -53,8 +53,8 @@ impl Examen {
         }
     }
 
-    fn gguf(gguf: Gguf) -> Resultat<Self> {
-        let metadonnees = gguf.metadonnees().clone();
+    fn gguf(mut gguf: Gguf) -> Resultat<Self> {
+        let metadonnees = gguf.prendre_metadonnees();
         let taille = gguf.taille() as u64;
         let chemin = gguf.nom().to_owned();
         let poids = Poids::nouveau(Arc::new(gguf), Convention::Gguf);

@@ -81,6 +81,11 @@ impl Gguf {
         &self.metadonnees
     }
 
+    /// Les mêmes, prises pour de bon : un vocabulaire pèse autant que de petits poids, et ne sert qu'une fois.
+    pub fn prendre_metadonnees(&mut self) -> Metadonnees {
+        std::mem::take(&mut self.metadonnees)
+    }
+
     /// Taille du fichier, ou de tous ses morceaux, en octets.
     pub fn taille(&self) -> usize {
         self.morceaux.iter().map(|m| m.len()).sum()

@@ -8,7 +8,6 @@ use crate::cuda::operations::{Cache as CacheCouche, Pas};
 use crate::cuda::{Epingle, Graphe, Tampon};
 use crate::erreur::{Erreur, Resultat};
 use crate::modele::CacheKv;
-use crate::moteur::Lot;
 
 /// Octets d'une clé ou d'une valeur : f16.
 const OCTETS: usize = 2;
@@ -59,30 +58,6 @@ impl Cache {
             capacite: self.capacite,
             nb_sequences,
         })
-    }
-
-    /// Refuse un lot que l'état ne peut pas recevoir, avant d'y toucher.
-    pub(super) fn verifier(&self, lot: &Lot) -> Resultat<()> {
-        if lot.entrees.is_empty() {
-            return Err(Erreur::Usage("rien à calculer : le lot est vide".to_owned()));
-        }
-        let vocabulaire = self.corps.architecture.taille_vocabulaire;
-        let mut longueurs = self.longueurs.clone();
-        for e in &lot.entrees {
-            if e.jeton as usize >= vocabulaire {
-                let detail = format!("jeton {} hors du vocabulaire ({vocabulaire} entrées)", e.jeton);
-                return Err(Erreur::Usage(detail));
-            }
-            let Some(longueur) = longueurs.get_mut(e.sequence) else {
-                let n = self.longueurs.len();
-                return Err(Erreur::Usage(format!("séquence {} inconnue : l'état en a {n}", e.sequence)));
-            };
-            *longueur += 1;
-            if *longueur > self.capacite {
-                return Err(Erreur::Usage(format!("contexte dépassé : {} jetons au plus", self.capacite)));
-            }
-        }
-        Ok(())
     }
 }
 

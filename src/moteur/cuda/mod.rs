@@ -12,7 +12,7 @@ use self::cache::Cache;
 use self::jeton::Tampons;
 use self::lot::Brouillon;
 use self::poids::{Couche, PoidsCarte};
-use super::{Fiche, Logits, Lot, Moteur};
+use super::{Fiche, Logits, Lot, Moteur, verifier_lot};
 use crate::cuda::operations::{Effet, Matrice, Operations, Tetes};
 use crate::cuda::{Carte, Noyaux, Specialite};
 use crate::erreur::{Erreur, Resultat};
@@ -129,12 +129,12 @@ impl Moteur for Cuda {
     }
 
     fn propager_dans(&mut self, lot: &Lot, etat: &mut Etat, logits: &mut Logits) -> Resultat<()> {
+        verifier_lot(lot, etat, self.corps.architecture.taille_vocabulaire)?;
         let autre = || Erreur::Usage("cet état appartient à un autre moteur".to_owned());
         let cache = etat.cache::<Cache>().ok_or_else(autre)?;
         if !Arc::ptr_eq(&cache.corps, &self.corps) {
             return Err(autre());
         }
-        cache.verifier(lot)?;
         let valeurs = self.calculer(lot, cache);
         if valeurs.is_err() {
             // Rien ne doit plus tourner quand l'appelant reprend ses tampons ; l'erreur est déjà connue.
