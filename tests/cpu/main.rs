@@ -4,6 +4,8 @@
 #[allow(dead_code)] // partagé avec les tests du moteur de référence, qui emploient le reste
 #[path = "../reference/modeles.rs"]
 mod modeles;
+#[path = "../reference/suites.rs"]
+mod suites;
 
 mod cache;
 
@@ -12,12 +14,11 @@ use rasfr::magasin::Politique;
 use rasfr::modele::Architecture;
 use rasfr::moteur::cpu::Cpu;
 use rasfr::moteur::reference::Reference;
-use rasfr::moteur::{Entree, FicheMagasin, Logits, Lot, Moteur, Reglages};
+use rasfr::moteur::{FicheMagasin, Logits, Lot, Moteur, Reglages};
 use rasfr::noyaux::aiguillage::Niveau;
 use rasfr::poids::Poids;
 use rasfr::quant::SpecPoids;
-
-const FAMILLES: [&str; 7] = ["llama", "llama3", "mistral", "qwen2", "qwen3", "gemma3", "smollm3"];
+use suites::{FAMILLES, jetons, lot, melange, tout_d_un_coup};
 
 /// Écart permis avec des poids flottants : clés et valeurs sont arrondies en f16.
 const ECART_FLOTTANTS: f64 = 3e-3;
@@ -33,19 +34,6 @@ fn cpu((a, p): &Lu, isa: Option<Niveau>, fils: usize) -> Cpu {
 
 fn reference((a, p): &Lu) -> Reference {
     Reference::avec_budget(a, p, &Reglages::default(), usize::MAX).unwrap()
-}
-
-fn jetons(n: usize, vocabulaire: usize) -> Vec<u32> {
-    (0..n).map(|i| ((i * i * 7 + i * 3 + 1) % vocabulaire) as u32).collect()
-}
-
-fn lot(jetons: &[u32], sequence: usize) -> Lot {
-    Lot { entrees: jetons.iter().map(|&jeton| Entree { jeton, sequence, logits: true }).collect() }
-}
-
-fn tout_d_un_coup(moteur: &mut dyn Moteur, jetons: &[u32]) -> Logits {
-    let mut etat = moteur.nouvel_etat(jetons.len(), 1).unwrap();
-    moteur.propager(&lot(jetons, 0), &mut etat).unwrap()
 }
 
 /// Écart quadratique moyen, relatif à l'écart type des logits attendus.
@@ -151,14 +139,7 @@ fn des_sequences_melangees_dans_un_lot_valent_chacune_seule() {
     let suites = [jetons(9, 70), jetons(34, 69), jetons(6, 31)];
     let mut etat = m.nouvel_etat(34, 3).unwrap();
     m.propager(&lot(&suites[1][..1], 1), &mut etat).unwrap();
-    let mut melange = Lot::default();
-    for i in 0..34 {
-        for s in [2, 0, 1] {
-            let rang = if s == 1 { i + 1 } else { i };
-            let entree = |&jeton| Entree { jeton, sequence: s, logits: i % 3 == 0 };
-            melange.entrees.extend(suites[s].get(rang).map(entree));
-        }
-    }
+    let melange = melange(&suites, 34, |i| i % 3 == 0);
     let logits = m.propager(&melange, &mut etat).unwrap();
     let voulues: Vec<_> = melange.entrees.iter().filter(|e| e.logits).collect();
     assert_eq!(logits.nb_lignes(), voulues.len());

@@ -5,15 +5,16 @@
 #[allow(dead_code)] // partagé avec les essais du moteur de référence
 #[path = "../reference/modeles.rs"]
 mod modeles;
+#[path = "../reference/suites.rs"]
+mod suites;
 
 use modeles::Essai;
 use rasfr::cuda::nombre_de_cartes;
 use rasfr::moteur::cuda::Cuda;
 use rasfr::moteur::reference::Reference;
-use rasfr::moteur::{Entree, Logits, Lot, Moteur, Reglages};
+use rasfr::moteur::{Lot, Moteur, Reglages};
 use rasfr::quant::SpecPoids;
-
-const FAMILLES: [&str; 7] = ["llama", "llama3", "mistral", "qwen2", "qwen3", "gemma3", "smollm3"];
+use suites::{FAMILLES, jetons, lot, melange, tout_d_un_coup};
 
 /// Types éprouvés : un par noyau, et deux qui passent par le F16.
 const TYPES: [SpecPoids; 10] = [
@@ -56,19 +57,6 @@ fn moteurs(essai: &Essai) -> (Cuda, Reference) {
     let (a, poids) = essai.par_gguf();
     let reference = Reference::avec_budget(&a, &poids, &Reglages::default(), usize::MAX).unwrap();
     (Cuda::nouveau(&a, &poids, 0).unwrap(), reference)
-}
-
-fn jetons(n: usize, vocabulaire: usize) -> Vec<u32> {
-    (0..n).map(|i| ((i * i * 7 + i * 3 + 1) % vocabulaire) as u32).collect()
-}
-
-fn lot(jetons: &[u32], sequence: usize) -> Lot {
-    Lot { entrees: jetons.iter().map(|&jeton| Entree { jeton, sequence, logits: true }).collect() }
-}
-
-fn tout_d_un_coup(moteur: &mut dyn Moteur, jetons: &[u32]) -> Logits {
-    let mut etat = moteur.nouvel_etat(jetons.len(), 1).unwrap();
-    moteur.propager(&lot(jetons, 0), &mut etat).unwrap()
 }
 
 fn un_par_un(moteur: &mut dyn Moteur, jetons: &[u32]) -> Vec<f32> {
@@ -167,14 +155,7 @@ fn des_sequences_melangees_et_une_troncature_valent_des_etats_neufs() {
         let suites = [jetons(9, 40), jetons(14, 39), jetons(6, 31)];
         let mut etat = cuda.nouvel_etat(20, 3).unwrap();
         let premier = cuda.propager(&lot(&suites[1][..1], 1), &mut etat).unwrap();
-        let mut melange = Lot::default();
-        for i in 0..14 {
-            for s in [2, 0, 1] {
-                let rang = if s == 1 { i + 1 } else { i };
-                let entree = |&jeton| Entree { jeton, sequence: s, logits: true };
-                melange.entrees.extend(suites[s].get(rang).map(entree));
-            }
-        }
+        let melange = melange(&suites, 14, |_| true);
         let logits = cuda.propager(&melange, &mut etat).unwrap();
         for (s, suite) in suites.iter().enumerate() {
             assert_eq!(etat.longueur(s), suite.len());

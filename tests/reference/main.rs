@@ -5,35 +5,20 @@ mod modeles;
 mod naif;
 mod reels;
 mod refus;
+mod suites;
 
 use modeles::Essai;
 use rasfr::modele::Architecture;
 use rasfr::moteur::reference::Reference;
-use rasfr::moteur::{Entree, Logits, Lot, Moteur, Reglages};
+use rasfr::moteur::{Lot, Moteur, Reglages};
 use rasfr::poids::Poids;
-
-const FAMILLES: [&str; 7] = ["llama", "llama3", "mistral", "qwen2", "qwen3", "gemma3", "smollm3"];
+use suites::{FAMILLES, jetons, lot, melange, tout_d_un_coup};
 
 /// Écart permis entre deux calculs en f32 faits dans un ordre différent ; les logits sont de l'ordre de 1.
 const ECART: f64 = 2e-5;
 
 fn moteur((architecture, poids): (Architecture, Poids)) -> Reference {
     Reference::avec_budget(&architecture, &poids, &Reglages::default(), usize::MAX).unwrap()
-}
-
-/// Suite de jetons sans régularité.
-fn jetons(n: usize, vocabulaire: usize) -> Vec<u32> {
-    (0..n).map(|i| ((i * i * 7 + i * 3 + 1) % vocabulaire) as u32).collect()
-}
-
-/// Lot d'une séquence, logits de tous les jetons.
-fn lot(jetons: &[u32], sequence: usize) -> Lot {
-    Lot { entrees: jetons.iter().map(|&jeton| Entree { jeton, sequence, logits: true }).collect() }
-}
-
-fn tout_d_un_coup(moteur: &mut Reference, jetons: &[u32]) -> Logits {
-    let mut etat = moteur.nouvel_etat(jetons.len(), 1).unwrap();
-    moteur.propager(&lot(jetons, 0), &mut etat).unwrap()
 }
 
 fn ecart(a: &[f32], b: &[f32]) -> f64 {
@@ -93,14 +78,7 @@ fn des_sequences_melangees_dans_un_lot_valent_chacune_seule() {
         let mut etat = m.nouvel_etat(14, 3).unwrap();
         // Un premier jeton seul dans la séquence 1, puis le reste entrelacé.
         m.propager(&lot(&suites[1][..1], 1), &mut etat).unwrap();
-        let mut melange = Lot::default();
-        for i in 0..14 {
-            for s in [2, 0, 1] {
-                let rang = if s == 1 { i + 1 } else { i };
-                let entree = |&jeton| Entree { jeton, sequence: s, logits: true };
-                melange.entrees.extend(suites[s].get(rang).map(entree));
-            }
-        }
+        let melange = melange(&suites, 14, |_| true);
         let logits = m.propager(&melange, &mut etat).unwrap();
         for (s, suite) in suites.iter().enumerate() {
             assert_eq!(etat.longueur(s), suite.len());
