@@ -67,6 +67,22 @@ impl Disposition {
         Self::Bf16,
     ];
 
+    /// Blocs à échelle f16 dont les codes ont `bits` bits, avec ou sans minimum.
+    pub(super) const fn de_blocs(bits: usize, minimum: bool) -> Self {
+        match (bits, minimum) {
+            (4, false) => Self::E4,
+            (4, true) => Self::E4M,
+            (5, false) => Self::E5,
+            (5, true) => Self::E5M,
+            _ => Self::E8,
+        }
+    }
+
+    /// Superblocs à échelle et minimum entiers dont les codes ont `bits` bits.
+    pub(super) const fn de_superblocs(bits: usize) -> Self {
+        if bits == 4 { Self::K4 } else { Self::K5 }
+    }
+
     /// Octets de chaque nature.
     pub const fn geometrie(self) -> Geometrie {
         let (codes, echelles, superechelles) = match self {

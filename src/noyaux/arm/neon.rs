@@ -176,15 +176,7 @@ unsafe fn blocs<const BITS: usize, const MINIMUM: bool, const DOT: bool>(
     p: &Panneau<'_>,
     sorties: &mut [[f32; LIGNES]],
 ) {
-    let disposition = const {
-        match (BITS, MINIMUM) {
-            (4, false) => Disposition::E4,
-            (4, true) => Disposition::E4M,
-            (5, false) => Disposition::E5,
-            (5, true) => Disposition::E5M,
-            _ => Disposition::E8,
-        }
-    };
+    let disposition = const { Disposition::de_blocs(BITS, MINIMUM) };
     sorties.as_flattened_mut().fill(0.0);
     for b in 0..colonnes / BLOC {
         for quart in 0..LIGNES / QUART {
@@ -226,7 +218,7 @@ unsafe fn superblocs<const BITS: usize, const DOT: bool>(
     p: &Panneau<'_>,
     sorties: &mut [[f32; LIGNES]],
 ) {
-    let disposition = const { if BITS == 4 { Disposition::K4 } else { Disposition::K5 } };
+    let disposition = const { Disposition::de_superblocs(BITS) };
     sorties.as_flattened_mut().fill(0.0);
     for b in 0..colonnes / BLOC {
         for quart in 0..LIGNES / QUART {

@@ -5,33 +5,20 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{par_groupes, precharger};
+use super::{par_groupes, precharger, produits};
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
-use crate::noyaux::{Produit, TableNoyaux, table_elementaire};
+use crate::noyaux::{TableNoyaux, table_elementaire};
 
 /// Lignes d'une moitié de tuile.
 const MOITIE: usize = 8;
 
 /// Table de ce niveau ; à n'employer que si le processeur l'a.
 pub(in crate::noyaux) fn table() -> TableNoyaux {
-    let produits: [Produit; Disposition::TOUTES.len()] = [
-        blocs::<4, false>,
-        blocs::<4, true>,
-        blocs::<5, false>,
-        blocs::<5, true>,
-        blocs::<8, false>,
-        superblocs::<4>,
-        superblocs::<5>,
-        superblocs_signes,
-        flottants::<{ Disposition::F32 as usize }>,
-        flottants::<{ Disposition::F16 as usize }>,
-        flottants::<{ Disposition::Bf16 as usize }>,
-    ];
     table_elementaire!(
         Niveau::Avx2,
-        produits,
+        produits!(),
         scores,
         ponderer,
         #[target_feature(enable = "avx2,fma,f16c")]
@@ -173,15 +160,7 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
     (c0, moitie): (usize, usize),
     sorties: &mut [[f32; LIGNES]],
 ) {
-    let disposition = const {
-        match (BITS, MINIMUM) {
-            (4, false) => Disposition::E4,
-            (4, true) => Disposition::E4M,
-            (5, false) => Disposition::E5,
-            (5, true) => Disposition::E5M,
-            _ => Disposition::E8,
-        }
-    };
+    let disposition = const { Disposition::de_blocs(BITS, MINIMUM) };
     let mut y = [_mm256_setzero_ps(); N];
     for b in 0..colonnes / BLOC {
         let place = b * p.largeur + c0;
@@ -240,7 +219,7 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
     (c0, moitie): (usize, usize),
     sorties: &mut [[f32; LIGNES]],
 ) {
-    let disposition = const { if BITS == 4 { Disposition::K4 } else { Disposition::K5 } };
+    let disposition = const { Disposition::de_superblocs(BITS) };
     let mut y = [_mm256_setzero_ps(); N];
     for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
         let mut produits = [_mm256_setzero_ps(); N];

@@ -17,6 +17,26 @@ fn precharger(debut: *const u8, octets: usize) {
     }
 }
 
+/// Les produits d'un niveau, disposition par disposition, pris dans le module qui l'emploie.
+macro_rules! produits {
+    () => {
+        [
+            blocs::<4, false>,
+            blocs::<4, true>,
+            blocs::<5, false>,
+            blocs::<5, true>,
+            blocs::<8, false>,
+            superblocs::<4>,
+            superblocs::<5>,
+            superblocs_signes,
+            flottants::<{ Disposition::F32 as usize }>,
+            flottants::<{ Disposition::F16 as usize }>,
+            flottants::<{ Disposition::Bf16 as usize }>,
+        ]
+    };
+}
+use produits;
+
 /// Découpe les jetons d'un panneau en groupes dont la taille est connue à la compilation.
 macro_rules! par_groupes {
     ($largeur:expr, [$($taille:literal),+], |$debut:ident, $n:ident| $appel:expr) => {{
