@@ -12,6 +12,7 @@ pub mod tokenize;
 mod avancement;
 mod echec;
 mod francais;
+mod interruption;
 mod journal;
 mod magasin;
 mod taille;

@@ -1,15 +1,13 @@
 //! `rasfr quantize` : réécrire un modèle en GGUF, quantifié.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::avancement;
+use super::interruption;
 use super::sortie::{self, Cellule, Colonne, Exporteur, Sortie, Tableau};
 use crate::conversion::{Bilan, LigneBilan, Origine, Reglages, convertir};
-use crate::erreur::{Erreur, Resultat};
 use crate::nombres::{ecrire_octets, ecrire_reel};
 use crate::quant::{SpecPoids, TYPES_ECRITS};
 
@@ -39,24 +37,16 @@ pub struct Arguments {
 /// # Errors
 /// Le travail a échoué.
 pub fn executer(arguments: Arguments) -> Result<()> {
-    let interrompu = Arc::new(AtomicBool::new(false));
-    let drapeau = Arc::clone(&interrompu);
-    ctrlc::set_handler(move || drapeau.store(true, Ordering::Relaxed))
-        .context("impossible d'intercepter Ctrl-C")?;
-
+    let continuer = interruption::guetter()?;
     let origine = Origine::ouvrir(&arguments.entree)?;
     let barre = avancement::barre(origine.nb_poids(), "Quantification {wide_bar} {percent} % ({eta})");
     let reglages = Reglages { spec: arguments.spec, plongement: arguments.plongement };
     let bilan = convertir(origine, &arguments.sortie, reglages, |poids| {
         barre.inc(poids as u64);
-        continuer(&interrompu)
+        continuer()
     });
     barre.finish_and_clear();
     rapporter(&bilan?, arguments.json)
-}
-
-fn continuer(interrompu: &AtomicBool) -> Resultat<()> {
-    if interrompu.load(Ordering::Relaxed) { Err(Erreur::Interrompu) } else { Ok(()) }
 }
 
 fn rapporter(bilan: &Bilan, json: bool) -> Result<()> {

@@ -1,12 +1,10 @@
 //! Modèles procéduraux : les mesurer, ou les écrire pour que d'autres programmes s'y mesurent.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::cli::{avancement, sortie};
+use crate::cli::{avancement, interruption, sortie};
 use crate::erreur::Erreur;
 use crate::modele::synthetique::{Demande, FORMES, Forme};
 use crate::nombres::ecrire_octets;
@@ -52,17 +50,14 @@ impl OptionsSynthetiques {
 /// Écrit le modèle de `demande` dans `sortie`, et le dit.
 pub(super) fn exporter(demande: &Demande, sortie: &Path) -> Result<()> {
     const MO: usize = 1_000_000;
-    let interrompu = Arc::new(AtomicBool::new(false));
-    let drapeau = Arc::clone(&interrompu);
-    ctrlc::set_handler(move || drapeau.store(true, Ordering::Relaxed))
-        .context("impossible d'intercepter Ctrl-C")?;
+    let continuer = interruption::guetter()?;
     let barre = avancement::barre(demande.octets()?.div_ceil(MO), avancement::PAS);
     barre.set_message("Mo");
     let mut ecrits = 0;
     let taille = demande.exporter(sortie, |octets| {
         ecrits += octets;
         barre.set_position((ecrits / MO) as u64);
-        if interrompu.load(Ordering::Relaxed) { Err(Erreur::Interrompu) } else { Ok(()) }
+        continuer()
     });
     barre.finish_and_clear();
     let taille = ecrire_octets(taille? as u64);
