@@ -17,7 +17,7 @@ use rasfr::noyaux::activations::Activations;
 use rasfr::noyaux::aiguillage::Niveau;
 use rasfr::noyaux::equipe::Equipe;
 use rasfr::noyaux::matrice::Matrice;
-use rasfr::noyaux::produit::{formes, produit};
+use rasfr::noyaux::produit::produit;
 use rasfr::noyaux::reemballage::reemballer;
 use rasfr::quant::SpecPoids;
 
@@ -105,11 +105,11 @@ impl Atelier {
             reserve.push(matrice(&mut equipe, cas.spec, i)?);
         }
         let mut entrees = Activations::default();
-        let ecriture = entrees.preparer(jetons, COTE, formes(&reserve));
+        let ecriture = entrees.preparer(jetons, COTE, table.formes(&reserve, jetons));
         for jeton in 0..jetons {
             let x: Vec<f32> = (0..COTE).map(|i| ((i * 7 + jeton * 13) % 31) as f32 / 15.0 - 1.0).collect();
             // SAFETY: un seul fil écrit.
-            unsafe { table.ranger(&x, jeton, &ecriture) };
+            unsafe { table.ranger(&x, (jeton, 0), &ecriture) };
         }
         Ok(Self { table, equipe, reserve, entrees, sortie: vec![0.0; jetons * COTE], rang: 0 })
     }

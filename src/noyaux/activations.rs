@@ -9,13 +9,37 @@ use super::partage::Partage;
 /// Jetons d'un panneau au plus.
 pub const LARGEUR: usize = 16;
 
+/// Octets d'une place : 32 codes, puis 32 restes.
+pub const PLACE: usize = 2 * BLOC;
+
 /// Ce que les matrices d'un produit lisent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Formes {
-    /// Des entiers de 8 bits par blocs de 32.
+    /// Des entiers de 16 bits par blocs de 32.
     pub entiers: bool,
     /// Des f32.
     pub flottants: bool,
+    /// Des bf16, pour beaucoup de jetons à la fois ([`super::large`]).
+    pub larges: bool,
+}
+
+impl Formes {
+    /// Des entiers seulement.
+    pub const ENTIERS: Self = Self { entiers: true, flottants: false, larges: false };
+    /// Des bf16 seulement.
+    pub const LARGES: Self = Self { entiers: false, flottants: false, larges: true };
+}
+
+/// Sommes d'une place, de quoi retrancher le zéro des poids.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[repr(C)]
+pub struct Sommes {
+    /// Somme des 32 valeurs.
+    pub total: f32,
+    /// −8 · cette somme.
+    pub zero: f32,
+    /// −8 · somme des valeurs 0 à 15, puis 16 à 31.
+    pub moities: [f32; 2],
 }
 
 /// Entrées de `n` jetons, de `colonnes` valeurs chacun.
@@ -24,11 +48,11 @@ pub struct Activations {
     n: usize,
     colonnes: usize,
     formes: Formes,
-    q: Vec<i8>,
+    codes: Vec<[i8; PLACE]>,
     echelles: Vec<f32>,
-    sommes: Vec<f32>,
-    zeros: Vec<[i32; 2]>,
+    sommes: Vec<Sommes>,
     x: Vec<f32>,
+    larges: Vec<u16>,
 }
 
 /// Panneau de jetons, tel qu'un noyau le lit.
@@ -36,14 +60,13 @@ pub struct Activations {
 pub struct Panneau<'a> {
     /// Jetons du panneau, de 1 à [`LARGEUR`].
     pub largeur: usize,
-    /// Codes : 32 par place.
-    pub q: &'a [i8],
-    /// Échelle de chaque place : valeur = échelle · code.
+    /// Par place, 32 codes puis 32 restes : valeur = échelle · (256 · code + reste). Un reste n'est jamais −128, dont
+    /// l'opposé ne tient pas sur 8 bits.
+    pub codes: &'a [[i8; PLACE]],
+    /// Échelle de chaque place.
     pub echelles: &'a [f32],
-    /// Échelle · somme des 32 codes.
-    pub sommes: &'a [f32],
-    /// −8 · somme des codes 0 à 15 et 16 à 31 : de quoi retrancher le zéro des poids.
-    pub zeros: &'a [[i32; 2]],
+    /// Sommes de chaque place.
+    pub sommes: &'a [Sommes],
     /// Valeurs en f32, une par place (blocs d'une colonne).
     pub x: &'a [f32],
 }
@@ -53,20 +76,20 @@ pub struct Ecriture<'a> {
     n: usize,
     colonnes: usize,
     formes: Formes,
-    q: Partage<'a, i8>,
+    codes: Partage<'a, [i8; PLACE]>,
     echelles: Partage<'a, f32>,
-    sommes: Partage<'a, f32>,
-    zeros: Partage<'a, [i32; 2]>,
+    sommes: Partage<'a, Sommes>,
     x: Partage<'a, f32>,
+    larges: Partage<'a, u16>,
 }
 
 /// Ce qu'un bloc quantifié donne à ranger.
 pub struct BlocQuantifie {
-    /// Codes.
-    pub q: [i8; BLOC],
+    /// Codes, puis restes.
+    pub codes: [i8; PLACE],
     /// Échelle.
     pub echelle: f32,
-    /// Sommes des deux moitiés.
+    /// Sommes des deux moitiés, en unités d'échelle.
     pub sommes: [i32; 2],
 }
 
@@ -75,20 +98,25 @@ impl Activations {
     pub fn preparer(&mut self, n: usize, colonnes: usize, formes: Formes) -> Ecriture<'_> {
         (self.n, self.colonnes, self.formes) = (n, colonnes, formes);
         let blocs = if formes.entiers { n * (colonnes / BLOC) } else { 0 };
-        self.q.resize(blocs * BLOC, 0);
+        self.codes.resize(blocs, [0; PLACE]);
         self.echelles.resize(blocs, 0.0);
-        self.sommes.resize(blocs, 0.0);
-        self.zeros.resize(blocs, [0; 2]);
+        self.sommes.resize(blocs, Sommes::default());
         self.x.resize(if formes.flottants { n * colonnes } else { 0 }, 0.0);
+        let places = if formes.larges { n.next_multiple_of(LARGEUR) * colonnes } else { 0 };
+        self.larges.resize(places, 0);
+        // Les jetons qui manquent au dernier panneau.
+        if formes.larges && !n.is_multiple_of(LARGEUR) {
+            self.larges[n / LARGEUR * LARGEUR * colonnes..].fill(0);
+        }
         Ecriture {
             n,
             colonnes,
             formes,
-            q: Partage::nouveau(&mut self.q),
+            codes: Partage::nouveau(&mut self.codes),
             echelles: Partage::nouveau(&mut self.echelles),
             sommes: Partage::nouveau(&mut self.sommes),
-            zeros: Partage::nouveau(&mut self.zeros),
             x: Partage::nouveau(&mut self.x),
+            larges: Partage::nouveau(&mut self.larges),
         }
     }
 
@@ -102,22 +130,30 @@ impl Activations {
         self.colonnes
     }
 
+    /// Toutes les entrées en bf16, `[panneau][bloc][16][32]`, si elles sont rangées ainsi.
+    pub fn larges(&self) -> Option<&[u16]> {
+        self.formes.larges.then_some(self.larges.as_slice())
+    }
+
     /// Panneaux, dans l'ordre des jetons.
     pub fn panneaux(&self) -> impl Iterator<Item = Panneau<'_>> {
-        (0..self.n).step_by(LARGEUR).map(|debut| {
-            let largeur = LARGEUR.min(self.n - debut);
-            let blocs = if self.formes.entiers { self.colonnes / BLOC } else { 0 };
-            let places = debut * blocs..(debut + largeur) * blocs;
-            let valeurs = if self.formes.flottants { self.colonnes } else { 0 };
-            Panneau {
-                largeur,
-                q: &self.q[places.start * BLOC..places.end * BLOC],
-                echelles: &self.echelles[places.clone()],
-                sommes: &self.sommes[places.clone()],
-                zeros: &self.zeros[places],
-                x: &self.x[debut * valeurs..(debut + largeur) * valeurs],
-            }
-        })
+        (0..self.n.div_ceil(LARGEUR)).map(|i| self.panneau(i))
+    }
+
+    /// Panneau `i`.
+    pub fn panneau(&self, i: usize) -> Panneau<'_> {
+        let debut = i * LARGEUR;
+        let largeur = LARGEUR.min(self.n - debut);
+        let blocs = if self.formes.entiers { self.colonnes / BLOC } else { 0 };
+        let places = debut * blocs..(debut + largeur) * blocs;
+        let valeurs = if self.formes.flottants { self.colonnes } else { 0 };
+        Panneau {
+            largeur,
+            codes: &self.codes[places.clone()],
+            echelles: &self.echelles[places.clone()],
+            sommes: &self.sommes[places],
+            x: &self.x[debut * valeurs..(debut + largeur) * valeurs],
+        }
     }
 }
 
@@ -136,29 +172,45 @@ impl Ecriture<'_> {
     /// Range le bloc `b` du jeton `jeton`.
     ///
     /// # Safety
-    /// Aucun autre fil n'écrit ce jeton en même temps.
+    /// Aucun autre fil n'écrit ce bloc de ce jeton en même temps.
     #[inline(always)]
     pub unsafe fn ranger_bloc(&self, jeton: usize, b: usize, bloc: &BlocQuantifie) {
         let (debut, largeur, c) = self.situer(jeton);
         let place = debut * (self.colonnes / BLOC) + b * largeur + c;
-        // SAFETY: les places d'un jeton ne recouvrent celles d'aucun autre ; ce fil seul écrit ce jeton.
+        // SAFETY: une place est un bloc d'un jeton, que ce fil seul écrit.
         unsafe {
-            self.q.plage(place * BLOC..(place + 1) * BLOC).copy_from_slice(&bloc.q);
+            self.codes.plage(place..place + 1)[0] = bloc.codes;
             self.echelles.plage(place..place + 1)[0] = bloc.echelle;
-            let somme = bloc.sommes[0] + bloc.sommes[1];
-            self.sommes.plage(place..place + 1)[0] = bloc.echelle * somme as f32;
-            self.zeros.plage(place..place + 1)[0] = bloc.sommes.map(|s| -8 * s);
+            let [a, b] = [bloc.echelle * bloc.sommes[0] as f32, bloc.echelle * bloc.sommes[1] as f32];
+            let sommes = Sommes { total: a + b, zero: -8.0 * (a + b), moities: [-8.0 * a, -8.0 * b] };
+            self.sommes.plage(place..place + 1)[0] = sommes;
         }
     }
 
-    /// Range les valeurs du jeton `jeton` telles quelles.
+    /// Range le bloc `b` du jeton `jeton` en bf16, arrondi au plus proche (pair en cas d'égalité).
     ///
     /// # Safety
-    /// Aucun autre fil n'écrit ce jeton en même temps.
-    pub unsafe fn ranger_valeurs(&self, jeton: usize, x: &[f32]) {
+    /// Aucun autre fil n'écrit ce bloc de ce jeton en même temps.
+    #[inline(always)]
+    pub unsafe fn ranger_large(&self, jeton: usize, b: usize, x: &[f32; BLOC]) {
+        let (panneau, c) = (jeton / LARGEUR, jeton % LARGEUR);
+        let debut = ((panneau * (self.colonnes / BLOC) + b) * LARGEUR + c) * BLOC;
+        // SAFETY: une place est un bloc d'un jeton, que ce fil seul écrit.
+        let place = unsafe { self.larges.plage(debut..debut + BLOC) };
+        for (place, x) in place.iter_mut().zip(x) {
+            let bits = x.to_bits();
+            *place = (bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16) as u16;
+        }
+    }
+
+    /// Range telles quelles les valeurs du jeton `jeton` à partir de la colonne `colonne`.
+    ///
+    /// # Safety
+    /// Aucun autre fil n'écrit ces colonnes de ce jeton en même temps.
+    pub unsafe fn ranger_valeurs(&self, (jeton, colonne): (usize, usize), x: &[f32]) {
         let (debut, largeur, c) = self.situer(jeton);
         for (i, &x) in x.iter().enumerate() {
-            let place = debut * self.colonnes + i * largeur + c;
+            let place = debut * self.colonnes + (colonne + i) * largeur + c;
             // SAFETY: comme pour `ranger_bloc`.
             unsafe { self.x.plage(place..place + 1)[0] = x };
         }

@@ -14,6 +14,8 @@ pub enum Niveau {
     Avx2,
     /// x86 : AVX-512 F, BW, VL et VNNI.
     Avx512,
+    /// x86 : AVX-512, et AMX en bf16 pour l'amorçage.
+    Amx,
     /// ARM de 64 bits : NEON, que tous ont.
     Neon,
     /// ARM de 64 bits : NEON et produits scalaires de 8 bits (ARMv8.2 `dotprod`).
@@ -22,7 +24,8 @@ pub enum Niveau {
 
 impl Niveau {
     /// Tous les niveaux, du plus simple au plus rapide.
-    pub const TOUS: [Self; 5] = [Self::Generique, Self::Avx2, Self::Avx512, Self::Neon, Self::Dotprod];
+    pub const TOUS: [Self; 6] =
+        [Self::Generique, Self::Avx2, Self::Avx512, Self::Amx, Self::Neon, Self::Dotprod];
 
     /// Nom, tel que l'attend `--isa`.
     pub const fn nom(self) -> &'static str {
@@ -30,6 +33,7 @@ impl Niveau {
             Self::Generique => "generique",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
             Self::Neon => "neon",
             Self::Dotprod => "dotprod",
         }
@@ -47,6 +51,7 @@ impl Niveau {
                     Self::Avx2.est_disponible()
                         && (a!("avx512f") && a!("avx512bw") && a!("avx512vl") && a!("avx512vnni"))
                 }
+                Self::Amx => Self::Avx512.est_disponible() && super::x86::amx::est_permis(),
                 Self::Neon | Self::Dotprod => false,
             }
         }
@@ -55,7 +60,7 @@ impl Niveau {
             match self {
                 Self::Generique | Self::Neon => true,
                 Self::Dotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
-                Self::Avx2 | Self::Avx512 => false,
+                Self::Avx2 | Self::Avx512 | Self::Amx => false,
             }
         }
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -111,6 +116,8 @@ impl TableNoyaux {
             Niveau::Avx2 => super::x86::avx2::table(),
             #[cfg(target_arch = "x86_64")]
             Niveau::Avx512 => super::x86::avx512::table(),
+            #[cfg(target_arch = "x86_64")]
+            Niveau::Amx => super::x86::amx::table(),
             #[cfg(target_arch = "aarch64")]
             Niveau::Neon => super::arm::neon::table(),
             #[cfg(target_arch = "aarch64")]

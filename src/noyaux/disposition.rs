@@ -68,6 +68,7 @@ impl Disposition {
     ];
 
     /// Blocs à échelle f16 dont les codes ont `bits` bits, avec ou sans minimum.
+    #[inline(always)]
     pub(super) const fn de_blocs(bits: usize, minimum: bool) -> Self {
         match (bits, minimum) {
             (4, false) => Self::E4,
@@ -79,11 +80,13 @@ impl Disposition {
     }
 
     /// Superblocs à échelle et minimum entiers dont les codes ont `bits` bits.
+    #[inline(always)]
     pub(super) const fn de_superblocs(bits: usize) -> Self {
         if bits == 4 { Self::K4 } else { Self::K5 }
     }
 
     /// Octets de chaque nature.
+    #[inline(always)]
     pub const fn geometrie(self) -> Geometrie {
         let (codes, echelles, superechelles) = match self {
             Self::E4 => (256, 32, 0),
@@ -101,6 +104,7 @@ impl Disposition {
     }
 
     /// Les poids sont des nombres flottants, sans blocs.
+    #[inline(always)]
     pub const fn est_flottante(self) -> bool {
         matches!(self, Self::F32 | Self::F16 | Self::Bf16)
     }
@@ -115,6 +119,7 @@ impl Disposition {
     }
 
     /// Ce qu'on retranche à un code.
+    #[inline(always)]
     pub const fn zero(self) -> i32 {
         match self {
             Self::E4 => 8,
@@ -126,6 +131,7 @@ impl Disposition {
     }
 
     /// Blocs d'un groupe ; le dernier groupe d'une tuile peut en avoir d'inemployés.
+    #[inline(always)]
     pub const fn blocs_par_groupe(self) -> usize {
         match self {
             Self::K4 | Self::K5 | Self::K6 => BLOCS_PAR_SUPERBLOC,
@@ -134,6 +140,7 @@ impl Disposition {
     }
 
     /// Octets d'un groupe.
+    #[inline(always)]
     pub const fn octets_groupe(self) -> usize {
         let (g, n) = (self.geometrie(), self.blocs_par_groupe());
         (n * (g.codes + g.echelles) + g.superechelles).next_multiple_of(64)

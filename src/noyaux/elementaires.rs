@@ -1,7 +1,7 @@
 //! Calculs élément par élément, écrits une fois par voies de 16 : chaque niveau les recompile pour ses
 //! registres. Aucune addition n'y change d'ordre : tous les niveaux rendent les mêmes bits.
 
-use super::activations::{BlocQuantifie, Ecriture};
+use super::activations::{BlocQuantifie, Ecriture, PLACE};
 use super::disposition::BLOC;
 
 const VOIES: usize = 16;
@@ -55,7 +55,11 @@ pub(super) fn ajouter(x: &mut [f32], y: &[f32]) {
 /// Ajouté à un petit réel, l'arrondit à l'entier (pair en cas d'égalité) dans les bits bas de sa mantisse.
 const ARRONDI: f32 = 12_582_912.0; // 1,5 · 2²³
 
-/// Quantifie 32 valeurs : échelle = max |x| / 127, arrondi au plus proche.
+/// Plus grand code et son reste nul : 127 · 256.
+const ENTIER_MAX: f32 = 32_512.0;
+
+/// Quantifie 32 valeurs sur 16 bits : échelle = max |x| / 32 512, arrondi au plus proche. Le code est l'octet haut, le
+/// reste l'octet bas, signé.
 #[inline(always)]
 fn quantifier_bloc(x: &[f32; BLOC]) -> BlocQuantifie {
     let mut voies = [0.0f32; VOIES];
@@ -63,31 +67,48 @@ fn quantifier_bloc(x: &[f32; BLOC]) -> BlocQuantifie {
         voies[i] = x[i].abs().max(x[i + VOIES].abs());
     }
     let maximum = replier(voies, f32::max);
-    let inverse = if maximum > 0.0 { 127.0 / maximum } else { 0.0 };
-    let mut codes = [0i32; BLOC];
-    for (c, x) in codes.iter_mut().zip(x) {
-        *c = ((x * inverse + ARRONDI).to_bits() as i32).wrapping_sub(ARRONDI.to_bits() as i32);
+    let inverse = if maximum > 0.0 { ENTIER_MAX / maximum } else { 0.0 };
+    let mut codes = [0i8; PLACE];
+    let mut sommes = [0; 2];
+    let (hauts, restes) = codes.split_at_mut(BLOC);
+    for (m, somme) in sommes.iter_mut().enumerate() {
+        for i in m * VOIES..(m + 1) * VOIES {
+            let entier = ((x[i] * inverse + ARRONDI).to_bits() as i32).wrapping_sub(ARRONDI.to_bits() as i32);
+            let haut = (entier + 128) >> 8;
+            let reste = (entier - (haut << 8)).max(-127);
+            hauts[i] = haut as i8;
+            restes[i] = reste as i8;
+            *somme += (haut << 8) + reste;
+        }
     }
-    let q = codes.map(|c| c as i8);
-    let somme = |q: &[i8]| q.iter().map(|&q| i32::from(q)).sum();
-    BlocQuantifie { q, echelle: maximum / 127.0, sommes: [somme(&q[..16]), somme(&q[16..])] }
+    BlocQuantifie { codes, echelle: maximum / ENTIER_MAX, sommes }
 }
 
-/// Range `x` comme entrée du jeton `jeton`, sous les formes demandées.
+/// Range `x` comme entrée du jeton `jeton` à partir de la colonne `colonne`, sous les formes demandées.
 ///
 /// # Safety
-/// Aucun autre fil n'écrit ce jeton en même temps.
+/// Aucun autre fil n'écrit ces colonnes de ce jeton en même temps.
 #[inline(always)]
-pub(super) unsafe fn ranger(x: &[f32], jeton: usize, vers: &Ecriture<'_>) {
+pub(super) unsafe fn ranger(x: &[f32], (jeton, colonne): (usize, usize), vers: &Ecriture<'_>) {
+    debug_assert!(
+        vers.formes().flottants || colonne.is_multiple_of(BLOC),
+        "un bloc ne se range qu'en entier"
+    );
     if vers.formes().entiers {
         for (b, bloc) in x.as_chunks::<BLOC>().0.iter().enumerate() {
             // SAFETY: promis par l'appelant.
-            unsafe { vers.ranger_bloc(jeton, b, &quantifier_bloc(bloc)) };
+            unsafe { vers.ranger_bloc(jeton, colonne / BLOC + b, &quantifier_bloc(bloc)) };
         }
     }
     if vers.formes().flottants {
         // SAFETY: promis par l'appelant.
-        unsafe { vers.ranger_valeurs(jeton, x) };
+        unsafe { vers.ranger_valeurs((jeton, colonne), x) };
+    }
+    if vers.formes().larges {
+        for (b, bloc) in x.as_chunks::<BLOC>().0.iter().enumerate() {
+            // SAFETY: promis par l'appelant.
+            unsafe { vers.ranger_large(jeton, colonne / BLOC + b, bloc) };
+        }
     }
 }
 
@@ -198,13 +219,14 @@ mod tests {
     }
 
     #[test]
-    fn quantifier_arrondit_au_plus_proche_et_compte_ses_sommes() {
+    fn quantifier_arrondit_au_plus_proche_sur_16_bits_et_compte_ses_sommes() {
         let mut x = [0.0; BLOC];
         (x[0], x[1], x[17]) = (-12.7, 3.26, 0.04);
         let b = quantifier_bloc(&x);
-        assert_eq!((b.q[0], b.q[1], b.q[17]), (-127, 33, 0));
-        assert_eq!(b.sommes, [-94, 0]);
-        assert!((b.echelle - 0.1).abs() < 1e-7);
+        let entier = |i: usize| 256 * i32::from(b.codes[i]) + i32::from(b.codes[BLOC + i]);
+        assert_eq!((entier(0), entier(1), entier(17)), (-32_512, 8_346, 102));
+        assert_eq!(b.sommes, [8_346 - 32_512, 102]);
+        assert!((b.echelle * 32_512.0 - 12.7).abs() < 1e-5);
         assert_eq!(quantifier_bloc(&[0.0; BLOC]).echelle, 0.0);
     }
 

@@ -1,5 +1,7 @@
 //! Une matrice réemballée par tuiles de 16 lignes.
 
+use std::ops::Range;
+
 use memmap2::MmapMut;
 
 use super::disposition::{Disposition, LIGNES};
@@ -76,6 +78,11 @@ impl Matrice {
     #[inline]
     pub fn tuile(&self, i: usize) -> &[u8] {
         &self.memoire[i * self.octets_tuile..(i + 1) * self.octets_tuile]
+    }
+
+    /// Tuiles `plage`, bout à bout.
+    pub fn tuiles(&self, plage: Range<usize>) -> &[u8] {
+        &self.memoire[plage.start * self.octets_tuile..plage.end * self.octets_tuile]
     }
 
     /// Toutes les tuiles, à remplir.

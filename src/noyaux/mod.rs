@@ -12,6 +12,7 @@ pub mod disposition;
 mod elementaires;
 pub mod equipe;
 pub mod kv;
+pub mod large;
 pub mod matrice;
 pub mod partage;
 pub mod produit;
@@ -23,10 +24,12 @@ mod x86;
 #[cfg(test)]
 mod tests;
 
-use activations::{Ecriture, Panneau};
+use activations::{Ecriture, Formes, Panneau};
 use aiguillage::Niveau;
-use disposition::{Disposition, LIGNES};
+use disposition::{BLOC, Disposition, LIGNES};
 use half::f16;
+use large::{Bande, ProduitLarge};
+use matrice::Matrice;
 
 /// Produit d'une tuile de poids par un panneau : `sorties[c][ligne]`, une par jeton du panneau.
 type Produit = unsafe fn(tuile: &[u8], colonnes: usize, panneau: &Panneau<'_>, sorties: &mut [[f32; LIGNES]]);
@@ -52,13 +55,15 @@ type Fusionner = unsafe fn(cumul: &mut Cumul, y: &mut [f32], morceau: Cumul, z: 
 pub struct TableNoyaux {
     niveau: Niveau,
     produits: [Produit; Disposition::TOUTES.len()],
+    /// Pour beaucoup de jetons, si le niveau a une unité matricielle.
+    large: Option<ProduitLarge>,
     scores: Scores,
     ponderer: Ponderer,
     /// Codes de 8 bits, puis de 4.
     ponderer_codes: [PondererCodes; 2],
     normer: unsafe fn(&mut [f32], &[f32], f32),
     ajouter: unsafe fn(&mut [f32], &[f32]),
-    ranger: unsafe fn(&[f32], usize, &Ecriture<'_>),
+    ranger: unsafe fn(&[f32], (usize, usize), &Ecriture<'_>),
     silu_fois: unsafe fn(&mut [f32], &[f32]),
     gelu_fois: unsafe fn(&mut [f32], &[f32]),
     softmax_partiel: unsafe fn(&mut [[f32; LIGNES]]) -> Cumul,
@@ -81,9 +86,9 @@ macro_rules! table_elementaire {
             e::ajouter(x, y);
         }
         $(#[$attribut])?
-        unsafe fn ranger(x: &[f32], jeton: usize, vers: &Ecriture<'_>) {
+        unsafe fn ranger(x: &[f32], place: (usize, usize), vers: &Ecriture<'_>) {
             // SAFETY: transmis tel quel.
-            unsafe { e::ranger(x, jeton, vers) };
+            unsafe { e::ranger(x, place, vers) };
         }
         $(#[$attribut])?
         fn silu_fois(porte: &mut [f32], montee: &[f32]) {
@@ -120,6 +125,7 @@ macro_rules! table_elementaire {
         $crate::noyaux::TableNoyaux {
             niveau: $niveau,
             produits: $produits,
+            large: None,
             scores: $scores,
             ponderer: $ponderer,
             ponderer_codes: [ponderer_octets, ponderer_quartets],
@@ -161,14 +167,39 @@ impl TableNoyaux {
         if disposition.est_flottante() {
             assert_eq!(panneau.x.len(), panneau.largeur * colonnes, "valeurs du panneau");
         } else {
-            let places = panneau.largeur * (colonnes / disposition::BLOC);
-            let longueurs = [panneau.q.len() / disposition::BLOC, panneau.echelles.len()];
-            assert!(longueurs == [places; 2], "codes du panneau");
-            assert!(panneau.sommes.len() == places && panneau.zeros.len() == places, "sommes du panneau");
+            let places = panneau.largeur * (colonnes / BLOC);
+            let longueurs = [panneau.codes.len(), panneau.echelles.len(), panneau.sommes.len()];
+            assert!(longueurs == [places; 3], "codes, échelles et sommes du panneau");
         }
         // SAFETY: la table n'est bâtie que si le processeur a ces instructions ; les longueurs, dont
         // dépendent toutes les adresses lues, viennent d'être vérifiées.
         unsafe { self.produits[disposition as usize](tuile, colonnes, panneau, sorties) }
+    }
+
+    /// Ce que des matrices qui lisent les mêmes `n` jetons demandent à leurs entrées.
+    pub fn formes<'a>(&self, matrices: impl IntoIterator<Item = &'a Matrice>, n: usize) -> Formes {
+        let (mut formes, mut larges) = (Formes::default(), true);
+        for m in matrices {
+            larges &= large::accepte(m);
+            formes.flottants |= m.disposition().est_flottante();
+            formes.entiers |= !m.disposition().est_flottante();
+        }
+        if larges && self.large.is_some() && n >= large::JETONS_MIN { Formes::LARGES } else { formes }
+    }
+
+    /// Produit d'une bande de tuiles par tous les jetons ; faux si le niveau n'en a pas.
+    ///
+    /// # Panics
+    /// Les longueurs ne correspondent pas.
+    ///
+    /// # Safety
+    /// Aucun autre fil ne touche aux sorties de la bande.
+    pub unsafe fn produit_large(&self, bande: &Bande<'_>) -> bool {
+        bande.verifier();
+        let Some(produit) = self.large else { return false };
+        // SAFETY: instructions présentes, longueurs vérifiées, exclusivité promise par l'appelant.
+        unsafe { produit(bande) };
+        true
     }
 
     /// Scores `q · k` de 16 clés pour chaque requête ; `q` : `[n][dim]`, `cles` : `[dim][16]` ; les 16
@@ -235,13 +266,14 @@ impl TableNoyaux {
         unsafe { (self.ajouter)(x, y) }
     }
 
-    /// Range `x` comme entrée du jeton `jeton`, sous les formes demandées.
+    /// Range `x` comme entrée d'un jeton à partir d'une colonne, `(jeton, colonne)`, sous les formes demandées ;
+    /// pour des entiers, la colonne commence un bloc.
     ///
     /// # Safety
-    /// Aucun autre fil n'écrit ce jeton en même temps.
-    pub unsafe fn ranger(&self, x: &[f32], jeton: usize, vers: &Ecriture<'_>) {
+    /// Aucun autre fil n'écrit ces colonnes de ce jeton en même temps.
+    pub unsafe fn ranger(&self, x: &[f32], place: (usize, usize), vers: &Ecriture<'_>) {
         // SAFETY: instructions présentes ; l'exclusivité est promise par l'appelant.
-        unsafe { (self.ranger)(x, jeton, vers) }
+        unsafe { (self.ranger)(x, place, vers) }
     }
 
     /// `porte = silu(porte) · montee`.

@@ -21,6 +21,21 @@ impl<'a, T> Partage<'a, T> {
         Self { debut: tranche.as_mut_ptr(), longueur: tranche.len(), emprunt: PhantomData }
     }
 
+    /// Longueur de la tranche.
+    pub fn longueur(&self) -> usize {
+        self.longueur
+    }
+
+    /// Adresse de l'élément `i`, pour qui écrit lui-même des places qu'il sait disjointes.
+    ///
+    /// # Panics
+    /// `i` déborde.
+    pub fn pointeur(&self, i: usize) -> *mut T {
+        assert!(i < self.longueur, "place hors de la tranche partagée");
+        // SAFETY: dans les bornes.
+        unsafe { self.debut.add(i) }
+    }
+
     /// Partie `plage` de la tranche.
     ///
     /// # Panics
@@ -28,6 +43,7 @@ impl<'a, T> Partage<'a, T> {
     ///
     /// # Safety
     /// Tant que vit la tranche rendue, personne d'autre ne demande une plage qui la recouvre.
+    #[inline(always)]
     #[allow(clippy::mut_from_ref)] // la disjonction est la promesse de l'appelant
     pub unsafe fn plage(&self, plage: Range<usize>) -> &mut [T] {
         assert!(plage.start <= plage.end && plage.end <= self.longueur, "plage hors de la tranche partagée");

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::activations::Panneau;
+use super::activations::{PLACE, Panneau};
 use super::aiguillage::Niveau;
 use super::disposition::{BLOC, Disposition, LIGNES};
 use super::table_elementaire;
@@ -69,19 +69,19 @@ fn produit<const D: usize>(
         let superechelles = &tuile[disposition.superechelles(b / disposition.blocs_par_groupe())..];
         for (c, sortie) in sorties.iter_mut().enumerate() {
             let place = b * panneau.largeur + c;
-            let q = &panneau.q[place * BLOC..(place + 1) * BLOC];
             for (ligne, y) in sortie.iter_mut().enumerate() {
-                let entiers = produits_entiers(&poids, ligne, q, disposition.zero());
+                let entiers = produits_entiers(&poids, ligne, &panneau.codes[place], disposition.zero());
                 let (e, m) = mettre_a_l_echelle(disposition, echelles, superechelles, ligne, entiers);
-                *y += e * panneau.echelles[place] + m * panneau.sommes[place];
+                *y += e * panneau.echelles[place] + m * panneau.sommes[place].total;
             }
         }
     }
 }
 
 /// Produits scalaires entiers des deux moitiés d'un bloc.
-fn produits_entiers(poids: &[[u8; LIGNES]; BLOC], ligne: usize, q: &[i8], zero: i32) -> [i32; 2] {
-    let terme = |i: usize| (i32::from(poids[i][ligne]) - zero) * i32::from(q[i]);
+fn produits_entiers(poids: &[[u8; LIGNES]; BLOC], ligne: usize, x: &[i8; PLACE], zero: i32) -> [i32; 2] {
+    let terme =
+        |i: usize| (i32::from(poids[i][ligne]) - zero) * (256 * i32::from(x[i]) + i32::from(x[BLOC + i]));
     [(0..16).map(terme).sum(), (16..BLOC).map(terme).sum()]
 }
 

@@ -9,7 +9,7 @@ use super::equipe::Equipe;
 use super::kv::{self, FormatKv};
 use super::matrice::Matrice;
 use super::partage::Partage;
-use super::produit::{formes, produit};
+use super::produit::produit;
 use super::reemballage::{self, disposition};
 use super::{TableNoyaux, reference};
 use crate::erreur::Resultat;
@@ -19,6 +19,9 @@ use crate::quant::SpecPoids;
 /// Erreur permise entre deux niveaux, relative à la plus grande sortie : seul l'ordre des additions
 /// en f32 change, les produits entiers sont exacts.
 const ECART_NIVEAUX: f32 = 2e-6;
+
+/// Erreur permise à l'unité matricielle, qui arrondit entrées et poids en bf16 (8 bits de mantisse).
+const ECART_LARGE: f32 = 8e-3;
 
 /// Octets d'essai d'un type, faits avec ses propres blocs de référence répétés.
 fn octets_d_essai(spec: SpecPoids, lignes: usize, colonnes: usize) -> Vec<u8> {
@@ -45,13 +48,13 @@ fn entrees(table: &TableNoyaux, x: &[f32], colonnes: usize, formes: Formes) -> A
     let ecriture = a.preparer(x.len() / colonnes, colonnes, formes);
     for (jeton, x) in x.chunks(colonnes).enumerate() {
         // SAFETY: un seul fil.
-        unsafe { table.ranger(x, jeton, &ecriture) };
+        unsafe { table.ranger(x, (jeton, 0), &ecriture) };
     }
     a
 }
 
 fn calculer(table: &TableNoyaux, equipe: &mut Equipe, m: &Matrice, x: &[f32]) -> Vec<f32> {
-    let a = entrees(table, x, m.colonnes(), formes([m]));
+    let a = entrees(table, x, m.colonnes(), table.formes([m], x.len() / m.colonnes()));
     let mut y = vec![0.0; a.n() * m.lignes()];
     produit(table, equipe, &[m], &a, &mut y);
     y
@@ -112,7 +115,7 @@ fn chaque_niveau_egale_la_reference_sur_des_formes_ingrates() {
         let table = TableNoyaux::choisir(Some(niveau)).unwrap();
         for spec in SpecPoids::tous() {
             for colonnes in colonnes_d_essai(spec) {
-                for (lignes, jetons) in [(1, 1), (16, 2), (17, 7), (33, 16), (15, 37)] {
+                for (lignes, jetons) in [(1, 1), (16, 2), (17, 7), (33, 16), (15, 37), (150, 64)] {
                     let octets = octets_d_essai(spec, lignes, colonnes);
                     let Ok(m) = reemballer(&mut equipe, spec, &octets, [lignes, colonnes]) else {
                         continue;
@@ -120,10 +123,8 @@ fn chaque_niveau_egale_la_reference_sur_des_formes_ingrates() {
                     let x = hasard(jetons * colonnes, 5);
                     let attendu = calculer(&reference::table(), &mut equipe, &m, &x);
                     let e = ecart(&calculer(&table, &mut equipe, &m, &x), &attendu);
-                    assert!(
-                        e < ECART_NIVEAUX,
-                        "{niveau}, {spec}, {lignes}×{colonnes}, {jetons} jetons : {e}"
-                    );
+                    let permis = if table.formes([&m], jetons).larges { ECART_LARGE } else { ECART_NIVEAUX };
+                    assert!(e < permis, "{niveau}, {spec}, {lignes}×{colonnes}, {jetons} jetons : {e}");
                 }
             }
         }
@@ -170,6 +171,7 @@ fn un_jeton_seul_ou_parmi_d_autres_donne_les_memes_bits() {
         for spec in [SpecPoids::Q4_0, SpecPoids::Q4_1, SpecPoids::Q4K, SpecPoids::Q6K, SpecPoids::F16] {
             let octets = octets_d_essai(spec, 50, 512);
             let m = reemballer(&mut equipe, spec, &octets, [50, 512]).unwrap();
+            // Moins que ce qu'il faut à une unité matricielle, dont les arrondis sont autres.
             let x = hasard(29 * 512, 9);
             let ensemble = calculer(&table, &mut equipe, &m, &x);
             for (x, y) in x.chunks(512).zip(ensemble.chunks(50)) {
@@ -264,7 +266,7 @@ fn des_cles_quantifiees_se_lisent_comme_une_tuile_de_poids() {
             .collect();
         for niveau in Niveau::disponibles() {
             let table = TableNoyaux::choisir(Some(niveau)).unwrap();
-            let codes = entrees(&table, &q, dim, Formes { entiers: true, flottants: false });
+            let codes = entrees(&table, &q, dim, Formes::ENTIERS);
             let mut scores = [[0.0; 16]; 3];
             table.produit(disposition, &tuile, dim, &codes.panneaux().next().unwrap(), &mut scores);
             let permis = if format == FormatKv::Q8_0 { 1e-2 } else { 2e-1 };

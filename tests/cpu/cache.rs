@@ -15,6 +15,7 @@ use super::{ecart, jetons, tout_d_un_coup};
 const PERMIS: [(FormatKv, f64); 2] = [(FormatKv::Q8_0, 1.5e-2), (FormatKv::Q4_0, 2e-1)];
 
 fn cpu((a, p): &(Architecture, Poids), kv: FormatKv, isa: Option<Niveau>, fils: usize) -> Cpu {
+    let isa = isa.or_else(super::niveau_exact);
     Cpu::charger(a, p, &Reglages { fils: Some(fils), isa, kv, ..Reglages::default() }).unwrap()
 }
 

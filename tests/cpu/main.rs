@@ -28,8 +28,15 @@ const ECART_ENTIERS: f64 = 3e-2;
 
 type Lu = (Architecture, Poids);
 
+/// Le meilleur niveau dont les bits ne dépendent pas du nombre de jetons d'une passe : une unité matricielle arrondit
+/// autrement les passes de beaucoup de jetons.
+fn niveau_exact() -> Option<Niveau> {
+    Niveau::disponibles().filter(|n| *n != Niveau::Amx).last()
+}
+
 fn cpu((a, p): &Lu, isa: Option<Niveau>, fils: usize) -> Cpu {
-    Cpu::charger(a, p, &Reglages { fils: Some(fils), isa, ..Reglages::default() }).unwrap()
+    let reglages = Reglages { fils: Some(fils), isa: isa.or_else(niveau_exact), ..Reglages::default() };
+    Cpu::charger(a, p, &reglages).unwrap()
 }
 
 fn reference((a, p): &Lu) -> Reference {
@@ -96,16 +103,20 @@ fn le_nombre_de_fils_ne_change_aucun_bit() {
         let essai = Essai::quantifiable(famille);
         let lu = essai.par_gguf_en(spec);
         let suite = jetons(70, essai.vocabulaire);
-        let attendus = tout_d_un_coup(&mut cpu(&lu, None, 1), &suite);
+        let meilleur = Some(Niveau::meilleur());
+        let attendus = tout_d_un_coup(&mut cpu(&lu, meilleur, 1), &suite);
         for fils in [2, 3, 7] {
-            assert!(tout_d_un_coup(&mut cpu(&lu, None, fils), &suite) == attendus, "{famille}, {fils} fils");
+            assert!(
+                tout_d_un_coup(&mut cpu(&lu, meilleur, fils), &suite) == attendus,
+                "{famille}, {fils} fils"
+            );
         }
     }
 }
 
 #[test]
 fn amorcer_d_un_coup_ou_jeton_par_jeton_donne_les_memes_bits() {
-    for niveau in Niveau::disponibles() {
+    for niveau in Niveau::disponibles().filter(|n| *n != Niveau::Amx) {
         for (famille, spec) in [("llama", SpecPoids::Q4_0), ("gemma3", SpecPoids::F32)] {
             let essai = Essai::quantifiable(famille);
             let mut m = cpu(&essai.par_gguf_en(spec), Some(niveau), 2);

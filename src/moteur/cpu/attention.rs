@@ -1,27 +1,32 @@
-//! Attention en flux : softmax en ligne sur des tranches de 256 positions, clés lues une fois pour
+//! Attention en flux : softmax en ligne sur des tranches de 128 positions, clés lues une fois pour
 //! toutes les requêtes d'un bloc (têtes groupées et jetons voisins).
 //!
-//! Une tranche est un intervalle fixe de positions : le résultat d'une requête ne dépend ni des autres
-//! requêtes du bloc, ni du nombre de fils, ni de la façon dont les jetons sont arrivés.
+//! Une tranche est un intervalle fixe de positions, et les tranches se cumulent dans l'ordre : le résultat d'une
+//! requête ne dépend ni des autres requêtes du bloc, ni du nombre de fils, ni de la façon dont les jetons sont
+//! arrivés. Quand il y a trop peu de blocs pour occuper l'équipe, ses fils se partagent aussi les tranches.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::slice::HalfBitsSliceExt;
 
 use super::cache::{ClesValeurs, Formes};
 use super::plan::{Bloc, Plan};
 use crate::modele::Architecture;
-use crate::noyaux::activations::{self, Activations, LARGEUR};
-use crate::noyaux::disposition::LIGNES;
+use crate::noyaux::activations::{self, Activations, Ecriture, LARGEUR};
+use crate::noyaux::disposition::{BLOC, LIGNES};
 use crate::noyaux::equipe::Equipe;
 use crate::noyaux::partage::Partage;
-use crate::noyaux::{TableNoyaux, kv};
+use crate::noyaux::{Cumul, TableNoyaux, kv};
 
 /// Positions d'une tranche.
-const TRANCHE: usize = 256;
+const TRANCHE: usize = 128;
 
-/// Formes des requêtes devant des clés quantifiées.
-const ENTIERS: activations::Formes = activations::Formes { entiers: true, flottants: false };
+/// En deçà de ce nombre d'unités par fil, les fils se partagent aussi les tranches.
+const UNITES_PAR_FIL: usize = 4;
+
+/// Cumul vide.
+const RIEN: Cumul = (f32::NEG_INFINITY, 0.0);
 
 /// Tampons d'un fil.
 pub(super) struct Brouillon {
@@ -31,30 +36,64 @@ pub(super) struct Brouillon {
     codes: Activations,
     /// Scores puis poids, `[requête][TRANCHE]`.
     scores: Vec<f32>,
-    /// Sorties d'une tranche, puis de toutes, non normalisées.
-    z: Vec<f32>,
-    y: Vec<f32>,
-    /// Maximum et somme de chaque requête, sur une tranche puis sur toutes.
-    morceaux: Vec<(f32, f32)>,
-    cumuls: Vec<(f32, f32)>,
+    /// Une tranche, puis toutes.
+    tranche: Partiel,
+    total: Partiel,
     /// Positions vues par chaque requête.
     vues: Vec<Range<usize>>,
+}
+
+/// Attention sur une partie des positions, non normalisée.
+struct Partiel {
+    /// Maximum et somme de chaque requête.
+    cumuls: Vec<Cumul>,
+    /// Sorties, `[requête][dim]`.
+    y: Vec<f32>,
+}
+
+impl Partiel {
+    fn nouveau(n: usize, dim: usize) -> Self {
+        Self { cumuls: vec![RIEN; n], y: vec![0.0; n * dim] }
+    }
 }
 
 impl Brouillon {
     pub(super) fn nouveau(a: &Architecture) -> Self {
         let n = Plan::requetes_max(a);
         let mut codes = Activations::default();
-        codes.preparer(n, a.dim_tete, ENTIERS);
+        codes.preparer(n, a.dim_tete, activations::Formes::ENTIERS);
         Self {
             codes,
             q: vec![0.0; n * a.dim_tete],
             scores: vec![0.0; n * TRANCHE],
-            z: vec![0.0; n * a.dim_tete],
-            y: vec![0.0; n * a.dim_tete],
-            morceaux: vec![(0.0, 0.0); n],
-            cumuls: vec![(0.0, 0.0); n],
+            tranche: Partiel::nouveau(n, a.dim_tete),
+            total: Partiel::nouveau(n, a.dim_tete),
             vues: vec![0..0; n],
+        }
+    }
+}
+
+/// Tranches calculées par des fils différents, en attendant d'être cumulées.
+#[derive(Default)]
+pub(super) struct Tranches {
+    cumuls: Vec<Cumul>,
+    y: Vec<f32>,
+    /// Tranches finies de chaque unité ; remis à zéro par celui qui cumule.
+    finies: Vec<AtomicUsize>,
+}
+
+impl Tranches {
+    /// Prépare la place de `unites` unités de `nombre` tranches ; n'alloue que si elle manque.
+    fn preparer(&mut self, unites: usize, nombre: usize, requetes: usize, dim: usize) {
+        let places = unites * nombre * requetes;
+        if self.cumuls.len() < places {
+            self.cumuls.resize(places, RIEN);
+        }
+        if self.y.len() < places * dim {
+            self.y.resize(places * dim, 0.0);
+        }
+        if self.finies.len() < unites {
+            self.finies.resize_with(unites, AtomicUsize::default);
         }
     }
 }
@@ -71,95 +110,235 @@ pub(super) struct Contexte<'a> {
     pub(super) qkv: &'a [f32],
 }
 
+/// Un bloc de jetons et un groupe de têtes : ce que calcule un fil, ou dont plusieurs se partagent les tranches.
+#[derive(Clone, Copy)]
+struct Unite<'a> {
+    bloc: &'a Bloc,
+    tete_kv: usize,
+}
+
+/// Où vont les sorties : `[jetons][têtes × dim]`, et l'entrée du produit suivant si les groupes de têtes font des
+/// blocs entiers.
+struct Sorties<'a> {
+    y: Partage<'a, f32>,
+    entree: Option<&'a Ecriture<'a>>,
+}
+
 impl Contexte<'_> {
-    /// Attention de tous les jetons : `sortie`, `[jetons][têtes × dim]`.
-    pub(super) fn calculer(&self, equipe: &mut Equipe, brouillons: &mut [Brouillon], sortie: &mut [f32]) {
-        let tetes_kv = self.formes.tetes_kv;
-        let sortie = Partage::nouveau(sortie);
+    /// Attention de tous les jetons, dans `sortie` (`[jetons][têtes × dim]`) et, rangée, dans `entree`.
+    pub(super) fn calculer(
+        &self,
+        equipe: &mut Equipe,
+        (brouillons, tranches): (&mut [Brouillon], &mut Tranches),
+        sortie: &mut [f32],
+        entree: &Ecriture<'_>,
+    ) {
+        let a = self.architecture;
+        let unites = self.plan.blocs.len() * a.nb_tetes_kv;
+        let unite =
+            |u: usize| Unite { bloc: &self.plan.blocs[u / a.nb_tetes_kv], tete_kv: u % a.nb_tetes_kv };
+        let f = entree.formes();
+        let alignee = !(f.entiers || f.larges) || (a.taille_q() / a.nb_tetes_kv).is_multiple_of(BLOC);
+        let sorties = Sorties { y: Partage::nouveau(sortie), entree: alignee.then_some(entree) };
         let brouillons = Partage::nouveau(brouillons);
-        equipe.partager(self.plan.blocs.len() * tetes_kv, 1, &|fil, items| {
-            // SAFETY: chaque fil a son brouillon.
-            let brouillon = unsafe { &mut brouillons.plage(fil..fil + 1)[0] };
-            for item in items {
-                self.bloc(&self.plan.blocs[item / tetes_kv], item % tetes_kv, brouillon, &sortie);
+        // SAFETY: chaque fil a son brouillon.
+        let brouillon = |fil: usize| unsafe { &mut brouillons.plage(fil..fil + 1)[0] };
+        if unites >= UNITES_PAR_FIL * equipe.nb_fils() || equipe.nb_fils() == 1 {
+            equipe.partager(unites, 1, &|fil, plage| {
+                for u in plage {
+                    self.unite(unite(u), brouillon(fil), &sorties);
+                }
+            });
+        } else {
+            self.par_tranches(equipe, unites, &unite, tranches, &brouillon, &sorties);
+        }
+        if !alignee {
+            let q = a.taille_q();
+            equipe.par_lignes((sortie, q), (&mut [], 0), &|jeton, y, _| {
+                // SAFETY: `par_lignes` ne donne un jeton qu'à un fil.
+                unsafe { self.table.ranger(y, (jeton, 0), entree) };
+            });
+        }
+    }
+
+    /// Les fils se partagent les tranches de quelques unités ; celui qui finit la dernière d'une unité les cumule.
+    fn par_tranches<'b>(
+        &self,
+        equipe: &mut Equipe,
+        unites: usize,
+        unite: &(dyn Fn(usize) -> Unite<'b> + Sync),
+        tranches: &mut Tranches,
+        brouillon: &(dyn Fn(usize) -> &'b mut Brouillon + Sync),
+        sorties: &Sorties<'_>,
+    ) {
+        let (dim, requetes) = (self.formes.dim, Plan::requetes_max(self.architecture));
+        let intervalle = |u: Unite<'_>| self.tranches(&self.vues(u));
+        let nombre = (0..unites).map(|u| intervalle(unite(u)).len()).max().unwrap_or(0);
+        // La place de tout le contexte pour un jeton seul : elle ne grandit pas pendant un décodage.
+        let contexte = self.formes.capacite().div_ceil(TRANCHE);
+        tranches.preparer(self.architecture.nb_tetes_kv, contexte, requetes, dim);
+        tranches.preparer(unites, nombre, requetes, dim);
+        let (cumuls, y) = (Partage::nouveau(&mut tranches.cumuls), Partage::nouveau(&mut tranches.y));
+        let finies = &tranches.finies;
+        equipe.partager(unites * nombre, 1, &|fil, plage| {
+            for item in plage {
+                let (u, rang) = (item / nombre, item % nombre);
+                let (unite, b) = (unite(u), brouillon(fil));
+                let intervalle = intervalle(unite);
+                if rang >= intervalle.len() {
+                    continue;
+                }
+                let n = self.preparer(unite, b);
+                self.tranche(unite, intervalle.start + rang, n, b);
+                let place = |rang: usize| (u * nombre + rang) * requetes;
+                // SAFETY: cette tranche n'est calculée que par ce fil.
+                let (c, z) = unsafe {
+                    let debut = place(rang);
+                    (cumuls.plage(debut..debut + n), y.plage(debut * dim..(debut + n) * dim))
+                };
+                c.copy_from_slice(&b.tranche.cumuls[..n]);
+                z.copy_from_slice(&b.tranche.y[..n * dim]);
+                if finies[u].fetch_add(1, Ordering::AcqRel) + 1 < intervalle.len() {
+                    continue;
+                }
+                finies[u].store(0, Ordering::Relaxed);
+                b.total.cumuls[..n].fill(RIEN);
+                b.total.y[..n * dim].fill(0.0);
+                for rang in 0..intervalle.len() {
+                    // SAFETY: toutes les tranches de cette unité sont finies (compteur acquis), personne n'y écrit.
+                    let (c, z) = unsafe {
+                        let debut = place(rang);
+                        (cumuls.plage(debut..debut + n), y.plage(debut * dim..(debut + n) * dim))
+                    };
+                    self.cumuler(&mut b.total, c, z, n);
+                }
+                self.ecrire(unite, b, sorties);
             }
         });
     }
 
-    /// Attention d'un bloc de jetons pour les têtes d'un groupe.
-    fn bloc(&self, bloc: &Bloc, tete_kv: usize, b: &mut Brouillon, sortie: &Partage<'_, f32>) {
+    /// Positions vues par les requêtes d'une unité. Elles sont croissantes dans un bloc : la première requête voit
+    /// le plus loin, la dernière le plus près.
+    fn vues(&self, unite: Unite<'_>) -> Range<usize> {
+        let rangs = &unite.bloc.rangs;
+        self.vue(rangs.start).start..self.vue(rangs.end - 1).end
+    }
+
+    /// Positions vues par le jeton de rang `rang`.
+    fn vue(&self, rang: usize) -> Range<usize> {
+        let fin = self.plan.places[self.plan.ordre[rang]].position + 1;
+        self.fenetre.map_or(0, |w| fin.saturating_sub(w))..fin
+    }
+
+    /// Tranches qui couvrent des positions.
+    fn tranches(&self, vues: &Range<usize>) -> Range<usize> {
+        vues.start / TRANCHE..vues.end.div_ceil(TRANCHE)
+    }
+
+    /// Requêtes d'une unité : rang du jeton, tête dans le groupe.
+    fn requetes(&self, unite: Unite<'_>) -> impl Iterator<Item = (usize, usize)> {
+        let groupe = self.architecture.nb_tetes / self.architecture.nb_tetes_kv;
+        unite.bloc.rangs.clone().flat_map(move |r| (0..groupe).map(move |g| (r, unite.tete_kv * groupe + g)))
+    }
+
+    /// Toute l'attention d'une unité.
+    fn unite(&self, unite: Unite<'_>, b: &mut Brouillon, sorties: &Sorties<'_>) {
+        let n = self.preparer(unite, b);
+        let dim = self.formes.dim;
+        b.total.cumuls[..n].fill(RIEN);
+        b.total.y[..n * dim].fill(0.0);
+        for tranche in self.tranches(&self.vues(unite)) {
+            self.tranche(unite, tranche, n, b);
+            self.cumuler(&mut b.total, &b.tranche.cumuls, &b.tranche.y, n);
+        }
+        self.ecrire(unite, b, sorties);
+    }
+
+    /// Prend les requêtes d'une unité ; rend leur nombre.
+    fn preparer(&self, unite: Unite<'_>, b: &mut Brouillon) -> usize {
         let a = self.architecture;
-        let (dim, groupe) = (a.dim_tete, a.nb_tetes / a.nb_tetes_kv);
+        let dim = a.dim_tete;
         let largeur = a.taille_q() + 2 * a.taille_kv();
-        let n = bloc.rangs.len() * groupe;
-        let requetes = || bloc.rangs.clone().flat_map(|r| (0..groupe).map(move |g| (r, g)));
-        for (i, (rang, g)) in requetes().enumerate() {
-            let jeton = self.plan.ordre[rang];
-            let debut = jeton * largeur + (tete_kv * groupe + g) * dim;
-            b.q[i * dim..(i + 1) * dim].copy_from_slice(&self.qkv[debut..debut + dim]);
-            let fin = self.plan.places[jeton].position + 1;
-            b.vues[i] = self.fenetre.map_or(0, |w| fin.saturating_sub(w))..fin;
+        let mut n = 0;
+        for (rang, tete) in self.requetes(unite) {
+            let debut = self.plan.ordre[rang] * largeur + tete * dim;
+            b.q[n * dim..(n + 1) * dim].copy_from_slice(&self.qkv[debut..debut + dim]);
+            b.vues[n] = self.vue(rang);
+            n += 1;
         }
         if self.formes.format.disposition().is_some() {
-            let ecriture = b.codes.preparer(n, dim, ENTIERS);
+            let ecriture = b.codes.preparer(n, dim, activations::Formes::ENTIERS);
             for (i, q) in b.q[..n * dim].chunks_exact(dim).enumerate() {
                 // SAFETY: ce brouillon est à ce fil.
-                unsafe { self.table.ranger(q, i, &ecriture) };
+                unsafe { self.table.ranger(q, (i, 0), &ecriture) };
             }
         }
-        b.y[..n * dim].fill(0.0);
-        b.cumuls[..n].fill((f32::NEG_INFINITY, 0.0));
-        // Positions croissantes dans un bloc : la première requête voit le plus loin, la dernière le plus près.
-        let vues = b.vues[0].start..b.vues[n - 1].end;
-        for tranche in vues.start / TRANCHE..vues.end.div_ceil(TRANCHE) {
-            let debut = (tranche * TRANCHE).max(vues.start / LIGNES * LIGNES);
-            let fin = ((tranche + 1) * TRANCHE).min(vues.end);
-            self.tranche((bloc.sequence, tete_kv), debut..fin, n, b);
-        }
-        for (i, (rang, g)) in requetes().enumerate() {
-            let debut = self.plan.ordre[rang] * a.taille_q() + (tete_kv * groupe + g) * dim;
+        n
+    }
+
+    /// Divise par les sommes, et écrit les sorties d'une unité.
+    fn ecrire(&self, unite: Unite<'_>, b: &Brouillon, sorties: &Sorties<'_>) {
+        let a = self.architecture;
+        let dim = self.formes.dim;
+        for (i, (rang, tete)) in self.requetes(unite).enumerate() {
+            let debut = self.plan.ordre[rang] * a.taille_q() + tete * dim;
             // SAFETY: un jeton et une tête ne sont traités que par un fil.
-            let place = unsafe { sortie.plage(debut..debut + dim) };
-            let inverse = b.cumuls[i].1.recip();
-            for (s, y) in place.iter_mut().zip(&b.y[i * dim..]) {
+            let place = unsafe { sorties.y.plage(debut..debut + dim) };
+            let inverse = b.total.cumuls[i].1.recip();
+            for (s, y) in place.iter_mut().zip(&b.total.y[i * dim..]) {
                 *s = y * inverse;
             }
             if self.formes.format.est_tourne() {
                 kv::tourner(place);
             }
         }
+        let Some(entree) = sorties.entree else { return };
+        let groupe = a.taille_q() / a.nb_tetes_kv;
+        for rang in unite.bloc.rangs.clone() {
+            let (jeton, colonne) = (self.plan.ordre[rang], unite.tete_kv * groupe);
+            let debut = jeton * a.taille_q() + colonne;
+            // SAFETY: un jeton et un groupe de têtes ne sont traités que par un fil.
+            unsafe {
+                self.table.ranger(sorties.y.plage(debut..debut + groupe), (jeton, colonne), entree);
+            }
+        }
     }
 
-    /// Cumule les positions `plage` (début aligné sur une tuile, au plus une tranche) pour `n` requêtes.
-    fn tranche(&self, (sequence, tete): (usize, usize), plage: Range<usize>, n: usize, b: &mut Brouillon) {
+    /// Cumule une tranche dans `total`.
+    fn cumuler(&self, total: &mut Partiel, cumuls: &[Cumul], z: &[f32], n: usize) {
+        let lignes = total.y.chunks_exact_mut(self.formes.dim).zip(z.chunks_exact(self.formes.dim));
+        for ((cumul, morceau), (y, z)) in total.cumuls.iter_mut().zip(cumuls).zip(lignes).take(n) {
+            self.table.fusionner(cumul, y, *morceau, z);
+        }
+    }
+
+    /// Calcule une tranche pour les `n` requêtes préparées d'une unité.
+    fn tranche(&self, unite: Unite<'_>, tranche: usize, n: usize, b: &mut Brouillon) {
         let dim = self.formes.dim;
-        let tuiles = plage.start / LIGNES..plage.end.div_ceil(LIGNES);
+        let vues = b.vues[0].start..b.vues[n - 1].end;
+        // Le début est aligné sur une tuile.
+        let debut = (tranche * TRANCHE).max(vues.start / LIGNES * LIGNES);
+        let fin = ((tranche + 1) * TRANCHE).min(vues.end);
+        let (sequence, tete) = (unite.bloc.sequence, unite.tete_kv);
+        let tuiles = debut / LIGNES..fin.div_ceil(LIGNES);
         for (t, tuile) in tuiles.clone().enumerate() {
             let place = self.formes.tuile_cles(sequence, tete, tuile);
             self.scores(place, &b.q[..n * dim], &b.codes, &mut b.scores[t * LIGNES..]);
         }
-        let base = tuiles.start * LIGNES;
-        let calcules = tuiles.len() * LIGNES;
-        b.z[..n * dim].fill(0.0);
+        let (base, calcules) = (tuiles.start * LIGNES, tuiles.len() * LIGNES);
         for (i, vues) in b.vues[..n].iter().enumerate() {
             let scores = &mut b.scores[i * TRANCHE..i * TRANCHE + calcules];
             let debut = vues.start.clamp(base, base + calcules) - base;
             let fin = vues.end.clamp(base, base + calcules) - base;
             scores[..debut].fill(f32::NEG_INFINITY);
             scores[fin.max(debut)..].fill(f32::NEG_INFINITY);
+            b.tranche.cumuls[i] = self.table.softmax_partiel(scores.as_chunks_mut().0);
         }
-        for (i, morceau) in b.morceaux[..n].iter_mut().enumerate() {
-            let scores = &mut b.scores[i * TRANCHE..i * TRANCHE + calcules];
-            *morceau = self.table.softmax_partiel(scores.as_chunks_mut().0);
-        }
+        b.tranche.y[..n * dim].fill(0.0);
         for (t, tuile) in tuiles.enumerate() {
-            let positions = tuile * LIGNES..plage.end.min((tuile + 1) * LIGNES);
+            let positions = tuile * LIGNES..fin.min((tuile + 1) * LIGNES);
             let place = self.formes.valeurs(sequence, tete, positions);
-            self.ponderer(place, &b.scores[t * LIGNES..], &mut b.z[..n * dim]);
-        }
-        for i in 0..n {
-            let (y, z) = (&mut b.y[i * dim..(i + 1) * dim], &b.z[i * dim..(i + 1) * dim]);
-            self.table.fusionner(&mut b.cumuls[i], y, b.morceaux[i], z);
+            self.ponderer(place, &b.scores[t * LIGNES..], &mut b.tranche.y[..n * dim]);
         }
     }
 

@@ -46,6 +46,11 @@ impl Formes {
         Some([tuiles.checked_mul(self.par_tuile)?, valeurs])
     }
 
+    /// Positions que le cache peut porter.
+    pub(super) fn capacite(self) -> usize {
+        self.tuiles * LIGNES
+    }
+
     /// Place des 16 clés de la tuile `t`.
     pub(super) fn tuile_cles(self, sequence: usize, tete: usize, t: usize) -> Range<usize> {
         let debut = ((sequence * self.tetes_kv + tete) * self.tuiles + t) * self.par_tuile;
@@ -110,35 +115,47 @@ pub(super) struct EcritureKv<'a> {
 }
 
 impl EcritureKv<'_> {
-    /// Écrit la clé et la valeur d'une tête à `position`.
+    /// Écrit la clé d'une tête à `position`.
     ///
     /// # Safety
-    /// Aucun autre fil n'écrit cette position de cette séquence.
-    pub(super) unsafe fn ecrire(
-        &self,
-        (sequence, tete, position): (usize, usize, usize),
-        cle: &[f32],
-        valeur: &[f32],
-    ) {
+    /// Aucun autre fil n'écrit cette clé.
+    pub(super) unsafe fn ecrire_cle(&self, (sequence, tete, position): (usize, usize, usize), cle: &[f32]) {
         let tuile = self.formes.tuile_cles(sequence, tete, position / LIGNES).start;
-        let place = self.formes.valeurs(sequence, tete, position..position + 1);
         let ligne = position % LIGNES;
         match &self.plans {
-            Plans::Flottants { k, v } => {
+            Plans::Flottants { k, .. } => {
                 for (i, &x) in cle.iter().enumerate() {
                     let place = tuile + i * LIGNES + ligne;
-                    // SAFETY: cette position n'est écrite que par ce fil.
+                    // SAFETY: cette clé n'est écrite que par ce fil.
                     unsafe { k.plage(place..place + 1)[0] = f16::from_f32(x) };
                 }
-                // SAFETY: idem.
+            }
+            // SAFETY: une position est une ligne d'une tuile, que ce fil seul écrit.
+            Plans::Codes { disposition, k, .. } => unsafe {
+                kv::ecrire_cle(*disposition, k, (tuile, ligne), cle);
+            },
+        }
+    }
+
+    /// Écrit la valeur d'une tête à `position`.
+    ///
+    /// # Safety
+    /// Aucun autre fil n'écrit cette valeur.
+    pub(super) unsafe fn ecrire_valeur(
+        &self,
+        (sequence, tete, position): (usize, usize, usize),
+        valeur: &[f32],
+    ) {
+        let place = self.formes.valeurs(sequence, tete, position..position + 1);
+        match &self.plans {
+            Plans::Flottants { v, .. } => {
+                // SAFETY: cette valeur n'est écrite que par ce fil.
                 let place = unsafe { v.plage(place) };
                 for (place, &x) in place.iter_mut().zip(valeur) {
                     *place = f16::from_f32(x);
                 }
             }
-            Plans::Codes { disposition, k, v } => {
-                // SAFETY: une position est une ligne d'une tuile, que ce fil seul écrit.
-                unsafe { kv::ecrire_cle(*disposition, k, (tuile, ligne), cle) };
+            Plans::Codes { disposition, v, .. } => {
                 // SAFETY: idem.
                 kv::ecrire_valeur(*disposition, valeur, unsafe { v.plage(place) });
             }

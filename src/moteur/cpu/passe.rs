@@ -1,15 +1,19 @@
 //! Une passe : des jetons aux logits.
 
 use super::Cpu;
-use super::attention::Contexte;
+use super::attention::{Contexte, Tranches};
 use super::cache::Cache;
 use super::poids::Matrices;
 use crate::erreur::Resultat;
 use crate::modele::architecture::{Activation, StyleRope};
 use crate::moteur::Entree;
 use crate::noyaux::activations::Activations;
+use crate::noyaux::disposition::{BLOC, LIGNES};
 use crate::noyaux::kv;
-use crate::noyaux::produit::{formes, produit};
+use crate::noyaux::produit::{Decoupe, produit, produit_suivi};
+
+/// Tuiles de lignes dont les sorties font un bloc de colonnes du produit suivant.
+const TUILES_PAR_BLOC: usize = BLOC / LIGNES;
 
 /// Valeurs intermédiaires ; elles servent d'une passe à l'autre, et ne s'allouent que si elles grandissent.
 #[derive(Default)]
@@ -24,8 +28,12 @@ pub(super) struct Tampons {
     y: Vec<f32>,
     /// `[jetons][porte + montée]`.
     porte_montee: Vec<f32>,
-    /// Entrées du produit en cours.
-    entrees: Activations,
+    /// Tranches d'attention en attente.
+    tranches: Tranches,
+    /// Entrée d'une sous-couche ou de la tête.
+    entree: Activations,
+    /// Entrées de la projection de sortie et de la descente.
+    melange: Activations,
 }
 
 /// Les deux moitiés d'une couche.
@@ -49,8 +57,7 @@ impl Cpu {
         for i in 0..self.architecture.couches.len() {
             let couche = self.poids.couches.emprunter(i, &mut self.equipe)?;
             self.lire_sous_couche(i, &couche, SousCouche::Attention);
-            self.projeter(&couche);
-            self.tourner_et_ecrire(i, cache);
+            self.projeter(i, &couche, cache);
             self.attention(i, &couche, cache);
             self.lire_sous_couche(i, &couche, SousCouche::Mlp);
             self.mlp(&couche);
@@ -84,19 +91,19 @@ impl Cpu {
 
     /// Ajoute au flux la sous-couche précédente (`t`), puis en range la norme comme entrée de la suivante.
     fn lire_sous_couche(&mut self, i: usize, couche: &Matrices, sous_couche: SousCouche) {
-        let Self { architecture: a, table, equipe, poids, tampons, .. } = self;
+        let Self { architecture: a, table, equipe, poids, plan, tampons, .. } = self;
+        let (d, n) = (a.taille_cachee, plan.places.len());
         let vecteurs = &poids.vecteurs[i];
         let (norme, lecteurs) = match sous_couche {
-            SousCouche::Attention => (&vecteurs.norme_attention, formes(&couche.qkv)),
-            SousCouche::Mlp => (&vecteurs.norme_mlp, formes(&couche.porte_montee)),
+            SousCouche::Attention => (&vecteurs.norme_attention, table.formes(&couche.qkv, n)),
+            SousCouche::Mlp => (&vecteurs.norme_mlp, table.formes(&couche.porte_montee, n)),
         };
         let precedente = match (sous_couche, i) {
             (SousCouche::Mlp, _) => Some(vecteurs.post_normes.as_ref().map(|n| &n[0])),
             (SousCouche::Attention, 0) => None,
             (SousCouche::Attention, _) => Some(poids.vecteurs[i - 1].post_normes.as_ref().map(|n| &n[1])),
         };
-        let (d, n) = (a.taille_cachee, self.plan.places.len());
-        let ecriture = tampons.entrees.preparer(n, d, lecteurs);
+        let ecriture = tampons.entree.preparer(n, d, lecteurs);
         equipe.par_lignes((&mut tampons.x, d), (&mut tampons.t, d), &|jeton, x, t| {
             if let Some(post_norme) = precedente {
                 if let Some(post_norme) = post_norme {
@@ -107,53 +114,65 @@ impl Cpu {
             t.copy_from_slice(x);
             table.normer(t, norme, a.epsilon);
             // SAFETY: `par_lignes` ne donne un jeton qu'à un fil.
-            unsafe { table.ranger(t, jeton, &ecriture) };
+            unsafe { table.ranger(t, (jeton, 0), &ecriture) };
         });
     }
 
-    /// Requêtes, clés et valeurs, biais compris.
-    fn projeter(&mut self, couche: &Matrices) {
-        let matrices = couche.qkv.each_ref();
-        let t = &mut self.tampons;
-        produit(&self.table, &mut self.equipe, &matrices, &t.entrees, &mut t.qkv);
-    }
-
-    /// Biais, norme par tête et rotation de q et de k, puis écriture de k et de v dans le cache.
-    fn tourner_et_ecrire(&mut self, i: usize, cache: &mut Cache) {
+    /// Requêtes, clés et valeurs : produit, puis, tête par tête, biais, norme et rotation ; clés et valeurs vont dans
+    /// le cache.
+    fn projeter(&mut self, i: usize, couche: &Matrices, cache: &mut Cache) {
         let Self { architecture: a, table, equipe, poids, plan, tampons, .. } = self;
         let vecteurs = &poids.vecteurs[i];
-        let (q, taille_kv, dim) = (a.taille_q(), a.taille_kv(), a.dim_tete);
-        let est_tourne = cache.formes.format.est_tourne();
+        let (dim, est_tourne) = (a.dim_tete, cache.formes.format.est_tourne());
         let ecriture = cache.couches[i].ecriture(cache.formes);
-        equipe.par_lignes((&mut tampons.qkv, q + 2 * taille_kv), (&mut [], 0), &|jeton, ligne, _| {
+        let traiter = |jeton: usize, t: usize, tete: &mut [f32]| {
+            let (premiere_cle, premiere_valeur) = (a.nb_tetes, a.nb_tetes + a.nb_tetes_kv);
+            let nature = usize::from(t >= premiere_cle) + usize::from(t >= premiere_valeur);
             if let Some(biais) = &vecteurs.biais {
-                table.ajouter(ligne, biais);
+                table.ajouter(tete, &biais[t * dim..(t + 1) * dim]);
             }
-            let rotation = plan.rotation(i, jeton);
-            for (t, tete) in ligne[..q + taille_kv].chunks_exact_mut(dim).enumerate() {
-                let est_requete = t < a.nb_tetes;
+            if nature < 2 {
                 if let Some(normes) = &vecteurs.normes_qk {
-                    table.normer(tete, &normes[usize::from(!est_requete)], a.epsilon);
+                    table.normer(tete, &normes[nature], a.epsilon);
                 }
-                match rotation {
+                match plan.rotation(i, jeton) {
                     Some((StyleRope::Entrelace, cos, sin)) => table.tourner_voisins(tete, cos, sin),
                     Some((StyleRope::Moities, cos, sin)) => table.tourner_moities(tete, cos, sin),
                     None => {}
                 }
-                if est_requete {
-                    tete.iter_mut().for_each(|x| *x *= a.echelle_attention);
-                }
+            }
+            if nature == 0 {
+                tete.iter_mut().for_each(|x| *x *= a.echelle_attention);
             }
             if est_tourne {
-                ligne.chunks_exact_mut(dim).for_each(kv::tourner);
+                kv::tourner(tete);
             }
             let place = plan.places[jeton];
-            let (k, v) = ligne[q..].split_at(taille_kv);
-            for (t, (k, v)) in k.chunks_exact(dim).zip(v.chunks_exact(dim)).enumerate() {
-                // SAFETY: deux jetons d'une passe n'ont jamais la même place.
-                unsafe { ecriture.ecrire((place.sequence, t, place.position), k, v) };
+            let place = |premiere: usize| (place.sequence, t - premiere, place.position);
+            match nature {
+                0 => {}
+                // SAFETY: une tête n'est traitée que par un fil, et deux jetons d'une passe n'ont jamais la même place.
+                1 => unsafe { ecriture.ecrire_cle(place(premiere_cle), tete) },
+                // SAFETY: idem.
+                _ => unsafe { ecriture.ecrire_valeur(place(premiere_valeur), tete) },
             }
-        });
+        };
+        // Des têtes qui ne font pas des tuiles entières se traitent toutes d'un coup.
+        let tuiles = if dim.is_multiple_of(LIGNES) { dim / LIGNES } else { usize::MAX };
+        let matrices = couche.qkv.each_ref();
+        let travail = (matrices.as_slice(), Decoupe::BoutABout(tuiles));
+        produit_suivi(
+            table,
+            equipe,
+            travail,
+            &tampons.entree,
+            &mut tampons.qkv,
+            &|article, jeton, [y, _]| {
+                for (t, tete) in y.chunks_exact_mut(dim).enumerate() {
+                    traiter(jeton, article + t, tete);
+                }
+            },
+        );
     }
 
     /// Attention, et sa projection de sortie dans `t`.
@@ -168,34 +187,31 @@ impl Cpu {
             cles_valeurs: &cache.couches[i],
             qkv: &tampons.qkv,
         };
-        contexte.calculer(equipe, brouillons, &mut tampons.y);
         let sortie = &couche.sortie;
-        let q = a.taille_q();
-        let ecriture = tampons.entrees.preparer(plan.places.len(), q, formes([sortie]));
-        equipe.par_lignes((&mut tampons.y, q), (&mut [], 0), &|jeton, y, _| {
-            // SAFETY: `par_lignes` ne donne un jeton qu'à un fil.
-            unsafe { table.ranger(y, jeton, &ecriture) };
-        });
-        produit(table, equipe, &[sortie], &tampons.entrees, &mut tampons.t);
+        let n = plan.places.len();
+        let ecriture = tampons.melange.preparer(n, a.taille_q(), table.formes([sortie], n));
+        contexte.calculer(equipe, (brouillons, &mut tampons.tranches), &mut tampons.y, &ecriture);
+        produit(table, equipe, &[sortie], &tampons.melange, &mut tampons.t);
     }
 
     /// MLP à porte, dans `t`.
     fn mlp(&mut self, couche: &Matrices) {
         let Self { architecture: a, table, equipe, plan, tampons, .. } = self;
         let m = a.taille_intermediaire;
+        let n = plan.places.len();
+        let ecriture = tampons.melange.preparer(n, m, table.formes([&couche.descente], n));
         let matrices = couche.porte_montee.each_ref();
-        produit(table, equipe, &matrices, &tampons.entrees, &mut tampons.porte_montee);
-        let ecriture = tampons.entrees.preparer(plan.places.len(), m, formes([&couche.descente]));
-        equipe.par_lignes((&mut tampons.porte_montee, 2 * m), (&mut [], 0), &|jeton, ligne, _| {
-            let (porte, montee) = ligne.split_at_mut(m);
+        let travail = (matrices.as_slice(), Decoupe::DeFront(TUILES_PAR_BLOC));
+        let sortie = &mut tampons.porte_montee;
+        produit_suivi(table, equipe, travail, &tampons.entree, sortie, &|article, jeton, [porte, montee]| {
             match a.activation {
                 Activation::Silu => table.silu_fois(porte, montee),
                 Activation::GeluTanh => table.gelu_fois(porte, montee),
             }
-            // SAFETY: `par_lignes` ne donne un jeton qu'à un fil.
-            unsafe { table.ranger(porte, jeton, &ecriture) };
+            // SAFETY: un article n'est traité que par un fil ; ses colonnes sont les siennes.
+            unsafe { table.ranger(porte, (jeton, article * BLOC), &ecriture) };
         });
-        produit(table, equipe, &[&couche.descente], &tampons.entrees, &mut tampons.t);
+        produit(table, equipe, &[&couche.descente], &tampons.melange, &mut tampons.t);
     }
 
     /// Ajoute la dernière sous-couche, puis calcule les logits voulus.
@@ -207,7 +223,7 @@ impl Cpu {
         }
         let post_norme = poids.vecteurs.last().and_then(|c| c.post_normes.as_ref()).map(|n| &n[1]);
         let d = a.taille_cachee;
-        let ecriture = tampons.entrees.preparer(voulus.len(), d, formes([&poids.tete]));
+        let ecriture = tampons.entree.preparer(voulus.len(), d, table.formes([&poids.tete], voulus.len()));
         // Les lignes voulues sont ramenées en tête ; elles sont en ordre croissant.
         for (rang, &jeton) in voulus.iter().enumerate() {
             tampons.x.copy_within(jeton * d..(jeton + 1) * d, rang * d);
@@ -221,8 +237,8 @@ impl Cpu {
             table.ajouter(x, t);
             table.normer(x, &poids.norme_sortie, a.epsilon);
             // SAFETY: `par_lignes` ne donne une ligne qu'à un fil.
-            unsafe { table.ranger(x, rang, &ecriture) };
+            unsafe { table.ranger(x, (rang, 0), &ecriture) };
         });
-        produit(table, equipe, &[&poids.tete], &tampons.entrees, logits);
+        produit(table, equipe, &[&poids.tete], &tampons.entree, logits);
     }
 }

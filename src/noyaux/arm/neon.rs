@@ -122,20 +122,39 @@ unsafe fn quatre<const DOT: bool>(mut somme: int32x4_t, w: int8x16_t, q: int8x16
     }
 }
 
-/// Produits scalaires des deux moitiés d'un bloc.
+/// Produits scalaires d'un bloc par une place, une moitié par nombre : `256 · Σ w·code + Σ w·reste`, zéro non
+/// retranché (sauf à 8 bits), à multiplier par l'échelle de la place.
 ///
 /// # Safety
-/// `q` porte 32 codes ; si `DOT`, le processeur a `dotprod`.
+/// `place` est une place du panneau ; si `DOT`, le processeur a `dotprod`.
 #[inline(always)]
-unsafe fn scalaires<const DOT: bool>(w: &[int8x16_t; 8], q: *const i8) -> [int32x4_t; 2] {
-    // SAFETY: quatre codes à la fois, huit fois : les 32 promis par l'appelant.
+unsafe fn moities<const DOT: bool>(w: &[int8x16_t; 8], p: &Panneau<'_>, place: usize) -> [int32x4_t; 2] {
+    // SAFETY: quatre codes à la fois, parmi les 64 octets de la place, dans les longueurs vérifiées.
     unsafe {
         let mut sommes = [vdupq_n_s32(0); 2];
-        for (j, w) in w.iter().enumerate() {
-            let q = vreinterpretq_s8_s32(vdupq_n_s32(q.add(4 * j).cast::<i32>().read_unaligned()));
-            sommes[j / 4] = quatre::<DOT>(sommes[j / 4], *w, q);
+        for plan in 0..2 {
+            for (j, w) in w.iter().enumerate() {
+                let q = p.codes[place].as_ptr().add(BLOC * plan + 4 * j).cast::<i32>().read_unaligned();
+                sommes[j / 4] = quatre::<DOT>(sommes[j / 4], *w, vreinterpretq_s8_s32(vdupq_n_s32(q)));
+            }
+            if plan == 0 {
+                sommes = [vshlq_n_s32::<8>(sommes[0]), vshlq_n_s32::<8>(sommes[1])];
+            }
         }
         sommes
+    }
+}
+
+/// Somme des deux [`moities`].
+///
+/// # Safety
+/// Comme [`moities`].
+#[inline(always)]
+unsafe fn entier<const DOT: bool>(w: &[int8x16_t; 8], p: &Panneau<'_>, place: usize) -> float32x4_t {
+    // SAFETY: promis par l'appelant.
+    unsafe {
+        let [a, b] = moities::<DOT>(w, p, place);
+        vcvtq_f32_s32(vaddq_s32(a, b))
     }
 }
 
@@ -188,18 +207,18 @@ unsafe fn blocs<const BITS: usize, const MINIMUM: bool, const DOT: bool>(
                 let (echelle, minimum) = (quatre_f16(e), quatre_f16(if MINIMUM { e.add(32) } else { e }));
                 for (c, sortie) in sorties.iter_mut().enumerate() {
                     let place = b * p.largeur + c;
-                    let [u, v] = scalaires::<DOT>(&w, p.q.as_ptr().add(place * BLOC));
-                    let mut entier = vaddq_s32(u, v);
-                    if BITS != 8 && !MINIMUM {
-                        let zeros = p.zeros[place];
-                        entier =
-                            vaddq_s32(entier, vdupq_n_s32((zeros[0] + zeros[1]) * (disposition.zero() / 8)));
-                    }
+                    // À 8 bits, le zéro est retranché des codes ; avec un minimum, il n'y en a pas.
+                    let zero = match BITS {
+                        4 if !MINIMUM => p.sommes[place].zero,
+                        5 if !MINIMUM => 2.0 * p.sommes[place].zero,
+                        _ => 0.0,
+                    };
+                    let produit =
+                        vfmaq_n_f32(vdupq_n_f32(zero), entier::<DOT>(&w, p, place), p.echelles[place]);
                     let y = sortie.as_mut_ptr().add(QUART * quart);
-                    let d = vmulq_n_f32(echelle, p.echelles[place]);
-                    let mut somme = vfmaq_f32(vld1q_f32(y), vcvtq_f32_s32(entier), d);
+                    let mut somme = vfmaq_f32(vld1q_f32(y), produit, echelle);
                     if MINIMUM {
-                        somme = vfmaq_n_f32(somme, minimum, p.sommes[place]);
+                        somme = vfmaq_n_f32(somme, minimum, p.sommes[place].total);
                     }
                     vst1q_f32(y, somme);
                 }
@@ -232,11 +251,11 @@ unsafe fn superblocs<const BITS: usize, const DOT: bool>(
                 let minimum = vmulq_f32(quatre_f16(s.add(32)), quatre_octets::<false>(e.add(LIGNES)));
                 for (c, sortie) in sorties.iter_mut().enumerate() {
                     let place = b * p.largeur + c;
-                    let [u, v] = scalaires::<DOT>(&w, p.q.as_ptr().add(place * BLOC));
+                    let produit = entier::<DOT>(&w, p, place);
                     let y = sortie.as_mut_ptr().add(QUART * quart);
                     let d = vmulq_n_f32(echelle, p.echelles[place]);
-                    let somme = vfmaq_f32(vld1q_f32(y), vcvtq_f32_s32(vaddq_s32(u, v)), d);
-                    vst1q_f32(y, vfmsq_f32(somme, minimum, vdupq_n_f32(p.sommes[place])));
+                    let somme = vfmaq_f32(vld1q_f32(y), produit, d);
+                    vst1q_f32(y, vfmsq_f32(somme, minimum, vdupq_n_f32(p.sommes[place].total)));
                 }
             }
         }
@@ -267,13 +286,14 @@ unsafe fn superblocs_signes<const DOT: bool>(
                 let seconde = vmulq_f32(d, quatre_octets::<true>(e.add(LIGNES)));
                 for (c, sortie) in sorties.iter_mut().enumerate() {
                     let place = b * p.largeur + c;
-                    let zeros = p.zeros[place];
-                    let [u, v] = scalaires::<DOT>(&w, p.q.as_ptr().add(place * BLOC));
-                    let u = vcvtq_f32_s32(vaddq_s32(u, vdupq_n_s32(4 * zeros[0])));
-                    let v = vcvtq_f32_s32(vaddq_s32(v, vdupq_n_s32(4 * zeros[1])));
-                    let somme = vfmaq_f32(vmulq_f32(u, premiere), v, seconde);
+                    let [u, v] = moities::<DOT>(&w, p, place);
+                    let zeros = p.sommes[place].moities;
+                    let reel = |i, zero: f32| {
+                        vfmaq_n_f32(vdupq_n_f32(4.0 * zero), vcvtq_f32_s32(i), p.echelles[place])
+                    };
                     let y = sortie.as_mut_ptr().add(QUART * quart);
-                    vst1q_f32(y, vfmaq_n_f32(vld1q_f32(y), somme, p.echelles[place]));
+                    let somme = vfmaq_f32(vld1q_f32(y), reel(u, zeros[0]), premiere);
+                    vst1q_f32(y, vfmaq_f32(somme, reel(v, zeros[1]), seconde));
                 }
             }
         }

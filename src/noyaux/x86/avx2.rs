@@ -113,6 +113,35 @@ unsafe fn scalaires<const BITS: usize>(w: &[__m256i; 8], q: *const i8) -> [__m25
     [quatre(0), quatre(4)]
 }
 
+/// Produits scalaires d'un bloc par une place, une moitié par nombre : `256 · Σ w·code + Σ w·reste`, zéro non
+/// retranché (sauf à 8 bits), à multiplier par l'échelle de la place.
+///
+/// # Safety
+/// `place` est une place du panneau.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn moities<const BITS: usize>(w: &[__m256i; 8], p: &Panneau<'_>, place: usize) -> [__m256i; 2] {
+    // SAFETY: promis par l'appelant.
+    unsafe {
+        let x = p.codes.as_ptr().add(place).cast::<i8>();
+        let [a, b] = scalaires::<BITS>(w, x);
+        let [c, d] = scalaires::<BITS>(w, x.add(BLOC));
+        [_mm256_add_epi32(_mm256_slli_epi32::<8>(a), c), _mm256_add_epi32(_mm256_slli_epi32::<8>(b), d)]
+    }
+}
+
+/// Somme des deux [`moities`].
+///
+/// # Safety
+/// `place` est une place du panneau.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn entier<const BITS: usize>(w: &[__m256i; 8], p: &Panneau<'_>, place: usize) -> __m256 {
+    // SAFETY: promis par l'appelant.
+    let [a, b] = unsafe { moities::<BITS>(w, p, place) };
+    _mm256_cvtepi32_ps(_mm256_add_epi32(a, b))
+}
+
 /// 8 nombres f16.
 ///
 /// # Safety
@@ -174,17 +203,20 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
             }
             let (echelle, minimum) = (huit_f16(e), if MINIMUM { huit_f16(e.add(32)) } else { y[0] });
             for (c, y) in y.iter_mut().enumerate() {
-                let [u, v] = scalaires::<BITS>(&w, p.q.as_ptr().add((place + c) * BLOC));
-                let mut entier = _mm256_add_epi32(u, v);
-                if BITS != 8 && !MINIMUM {
-                    let zeros = *p.zeros.as_ptr().add(place + c);
-                    let zero = (zeros[0] + zeros[1]) * (disposition.zero() / 8);
-                    entier = _mm256_add_epi32(entier, _mm256_set1_epi32(zero));
-                }
-                let d = _mm256_mul_ps(echelle, _mm256_set1_ps(*p.echelles.as_ptr().add(place + c)));
-                *y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(entier), d, *y);
+                let produit = entier::<BITS>(&w, p, place + c);
+                let sommes = &*p.sommes.as_ptr().add(place + c);
+                let x = _mm256_set1_ps(*p.echelles.as_ptr().add(place + c));
                 if MINIMUM {
-                    *y = _mm256_fmadd_ps(minimum, _mm256_set1_ps(*p.sommes.as_ptr().add(place + c)), *y);
+                    *y = _mm256_fmadd_ps(produit, _mm256_mul_ps(echelle, x), *y);
+                    *y = _mm256_fmadd_ps(minimum, _mm256_set1_ps(sommes.total), *y);
+                } else {
+                    // À 8 bits, le zéro est déjà retranché.
+                    let zero = match BITS {
+                        4 => sommes.zero,
+                        5 => 2.0 * sommes.zero,
+                        _ => 0.0,
+                    };
+                    *y = _mm256_fmadd_ps(_mm256_fmadd_ps(produit, x, _mm256_set1_ps(zero)), echelle, *y);
                 }
             }
         }
@@ -238,11 +270,10 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
                     |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())));
                 let (echelle, minimum) = (entiers(e), entiers(e.add(LIGNES)));
                 for c in 0..N {
-                    let [u, v] = scalaires::<BITS>(&w, p.q.as_ptr().add((place + c) * BLOC));
-                    let entier = _mm256_cvtepi32_ps(_mm256_add_epi32(u, v));
+                    let produit = entier::<BITS>(&w, p, place + c);
                     let d = _mm256_mul_ps(echelle, _mm256_set1_ps(*p.echelles.as_ptr().add(place + c)));
-                    produits[c] = _mm256_fmadd_ps(entier, d, produits[c]);
-                    let somme = _mm256_set1_ps(*p.sommes.as_ptr().add(place + c));
+                    produits[c] = _mm256_fmadd_ps(produit, d, produits[c]);
+                    let somme = _mm256_set1_ps((*p.sommes.as_ptr().add(place + c)).total);
                     minima[c] = _mm256_fmadd_ps(minimum, somme, minima[c]);
                 }
             }
@@ -299,14 +330,13 @@ unsafe fn superblocs_signes_n<const N: usize>(
                     |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
                 let (premiere, seconde) = (signees(e), signees(e.add(LIGNES)));
                 for (c, produit) in produits.iter_mut().enumerate() {
-                    let zeros = *p.zeros.as_ptr().add(place + c);
-                    let [u, v] = scalaires::<6>(&w, p.q.as_ptr().add((place + c) * BLOC));
+                    let [u, v] = moities::<6>(&w, p, place + c);
+                    let zeros = (*p.sommes.as_ptr().add(place + c)).moities;
+                    let x = _mm256_set1_ps(*p.echelles.as_ptr().add(place + c));
                     let reel =
-                        |i, zero: i32| _mm256_cvtepi32_ps(_mm256_add_epi32(i, _mm256_set1_epi32(4 * zero)));
-                    let somme = _mm256_mul_ps(reel(u, zeros[0]), premiere);
-                    let somme = _mm256_fmadd_ps(reel(v, zeros[1]), seconde, somme);
-                    let d = _mm256_set1_ps(*p.echelles.as_ptr().add(place + c));
-                    *produit = _mm256_fmadd_ps(somme, d, *produit);
+                        |i, zero: f32| _mm256_fmadd_ps(_mm256_cvtepi32_ps(i), x, _mm256_set1_ps(4.0 * zero));
+                    *produit = _mm256_fmadd_ps(reel(u, zeros[0]), premiere, *produit);
+                    *produit = _mm256_fmadd_ps(reel(v, zeros[1]), seconde, *produit);
                 }
             }
         }

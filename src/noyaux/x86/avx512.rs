@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{par_groupes, precharger, produits};
+use super::{par_groupes, pour_chaque, precharger, produits};
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
@@ -29,22 +29,17 @@ pub(in crate::noyaux) fn table() -> TableNoyaux {
 /// `p` porte un bloc entier de codes de `BITS` bits.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
-unsafe fn codes<const BITS: usize>(p: *const u8) -> [__m512i; 8] {
+pub(super) unsafe fn codes<const BITS: usize>(p: *const u8) -> [__m512i; 8] {
     // SAFETY: les rangées lues sont dans le bloc promis par l'appelant.
     let rangee = |j: usize| unsafe { _mm512_loadu_si512(p.add(64 * j).cast()) };
-    let mut w = [_mm512_setzero_si512(); 8];
+    let [a, b, c, d] = [rangee(0), rangee(1), rangee(2), rangee(3)];
     if BITS == 8 {
-        for (j, w) in w.iter_mut().enumerate() {
-            *w = rangee(j);
-        }
-        return w;
+        return [a, b, c, d, rangee(4), rangee(5), rangee(6), rangee(7)];
     }
     let masque = _mm512_set1_epi8(0x0F);
-    for j in 0..4 {
-        let octets = rangee(j);
-        w[j] = _mm512_and_si512(octets, masque);
-        w[j + 4] = _mm512_and_si512(_mm512_srli_epi16::<4>(octets), masque);
-    }
+    let bas = |x| _mm512_and_si512(x, masque);
+    let haut = |x| _mm512_and_si512(_mm512_srli_epi16::<4>(x), masque);
+    let mut w = [bas(a), bas(b), bas(c), bas(d), haut(a), haut(b), haut(c), haut(d)];
     if BITS == 5 {
         let hauts = rangee(4);
         for (j, w) in w.iter_mut().enumerate() {
@@ -67,29 +62,41 @@ unsafe fn codes<const BITS: usize>(p: *const u8) -> [__m512i; 8] {
     w
 }
 
-/// Produits scalaires des deux moitiés d'un bloc, à partir de `depart`.
+/// Produit scalaire des rangées `DEBUT..FIN` d'un bloc par une place : `256 · Σ w·code + Σ w·reste`, zéro non
+/// retranché, à multiplier par l'échelle de la place.
 ///
 /// # Safety
-/// `q` porte 32 codes.
+/// `place` est une place du panneau.
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
-unsafe fn scalaires(w: &[__m512i; 8], q: *const i8, depart: [__m512i; 2]) -> [__m512i; 2] {
-    // SAFETY: quatre codes à la fois, huit fois : les 32 promis par l'appelant.
-    let quatre = |j: usize| _mm512_set1_epi32(unsafe { q.add(4 * j).cast::<i32>().read_unaligned() });
-    let [mut a, mut b] = depart;
-    for j in 0..4 {
-        a = _mm512_dpbusd_epi32(a, w[j], quatre(j));
-        b = _mm512_dpbusd_epi32(b, w[j + 4], quatre(j + 4));
+pub(super) unsafe fn scalaire<const DEBUT: usize, const FIN: usize>(
+    w: &[__m512i; 8],
+    p: &Panneau<'_>,
+    place: usize,
+) -> __m512 {
+    // SAFETY: quatre codes à la fois, parmi les 64 octets de la place promise par l'appelant.
+    let quatre = |i: usize| unsafe {
+        _mm512_set1_epi32(p.codes.as_ptr().add(place).cast::<i32>().add(i).read_unaligned())
+    };
+    // Deux chaînes : une seule serait trop lente.
+    let [mut hauts, mut bas] = [_mm512_setzero_si512(); 2];
+    for (j, w) in w[DEBUT..FIN].iter().enumerate() {
+        hauts = _mm512_dpbusd_epi32(hauts, *w, quatre(DEBUT + j));
+        bas = _mm512_dpbusd_epi32(bas, *w, quatre(8 + DEBUT + j));
     }
-    [a, b]
+    let somme = _mm512_add_epi32(_mm512_slli_epi32::<8>(hauts), bas);
+    _mm512_cvtepi32_ps(somme)
 }
 
-/// `−zéro · somme` des deux moitiés ; `s` porte `−8 · somme`.
+/// Le même nombre dans les 16 voies.
+///
+/// # Safety
+/// `x` se lit.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn departs<const DECALAGE: u32>([a, b]: [i32; 2]) -> [__m512i; 2] {
-    let multiplier = |s| _mm512_slli_epi32::<DECALAGE>(_mm512_set1_epi32(s));
-    [multiplier(a), multiplier(b)]
+pub(super) unsafe fn partout(x: *const f32) -> __m512 {
+    // SAFETY: promis par l'appelant.
+    unsafe { _mm512_set1_ps(*x) }
 }
 
 /// 16 nombres f16.
@@ -98,7 +105,7 @@ fn departs<const DECALAGE: u32>([a, b]: [i32; 2]) -> [__m512i; 2] {
 /// `p` porte 32 octets.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn seize_f16(p: *const u8) -> __m512 {
+pub(super) unsafe fn seize_f16(p: *const u8) -> __m512 {
     // SAFETY: 32 octets promis par l'appelant.
     _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(p.cast()) })
 }
@@ -111,7 +118,7 @@ fn blocs<const BITS: usize, const MINIMUM: bool>(
     panneau: &Panneau<'_>,
     sorties: &mut [[f32; LIGNES]],
 ) {
-    par_groupes!(panneau.largeur, [16, 8, 4, 2, 1], |c, N| {
+    par_groupes!(panneau.largeur, [8, 4, 2, 1], |c, N| {
         // SAFETY: `TableNoyaux::produit` a vérifié les longueurs de la tuile, du panneau et des sorties.
         unsafe { blocs_n::<BITS, MINIMUM, N>(tuile, colonnes, panneau, c, sorties) }
     });
@@ -141,22 +148,25 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
                 precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe());
             }
             let (echelle, minimum) = (seize_f16(e), if MINIMUM { seize_f16(e.add(32)) } else { y[0] });
-            for (c, y) in y.iter_mut().enumerate() {
-                let zeros = *p.zeros.as_ptr().add(place + c);
-                let depart = match disposition {
-                    Disposition::E4 => departs::<0>(zeros),
-                    Disposition::E5 => departs::<1>(zeros),
-                    Disposition::E8 => departs::<4>(zeros),
-                    _ => [_mm512_setzero_si512(); 2],
-                };
-                let [a, b] = scalaires(&w, p.q.as_ptr().add((place + c) * BLOC), depart);
-                let entier = _mm512_cvtepi32_ps(_mm512_add_epi32(a, b));
-                let d = _mm512_mul_ps(echelle, _mm512_set1_ps(*p.echelles.as_ptr().add(place + c)));
-                *y = _mm512_fmadd_ps(entier, d, *y);
+            pour_chaque!(N, |C| {
+                let place = place + C;
+                let produit = scalaire::<0, 8>(&w, p, place);
+                let sommes = p.sommes.as_ptr().add(place);
+                let x = partout(p.echelles.as_ptr().add(place));
                 if MINIMUM {
-                    *y = _mm512_fmadd_ps(minimum, _mm512_set1_ps(*p.sommes.as_ptr().add(place + c)), *y);
+                    y[C] = _mm512_fmadd_ps(produit, _mm512_mul_ps(echelle, x), y[C]);
+                    y[C] = _mm512_fmadd_ps(minimum, partout(&raw const (*sommes).total), y[C]);
+                } else {
+                    // Le zéro se retranche avec la somme des entrées, multipliée d'avance par −8.
+                    let zero = partout(&raw const (*sommes).zero);
+                    let centre = match BITS {
+                        4 => _mm512_fmadd_ps(produit, x, zero),
+                        5 => _mm512_fmadd_ps(zero, _mm512_set1_ps(2.0), _mm512_mul_ps(produit, x)),
+                        _ => _mm512_fmadd_ps(zero, _mm512_set1_ps(16.0), _mm512_mul_ps(produit, x)),
+                    };
+                    y[C] = _mm512_fmadd_ps(centre, echelle, y[C]);
                 }
-            }
+            });
         }
     }
     ecrire(&y, &mut sorties[c0..]);
@@ -179,7 +189,7 @@ fn superblocs<const BITS: usize>(
     panneau: &Panneau<'_>,
     sorties: &mut [[f32; LIGNES]],
 ) {
-    par_groupes!(panneau.largeur, [8, 4, 2, 1], |c, N| {
+    par_groupes!(panneau.largeur, [4, 2, 1], |c, N| {
         // SAFETY: longueurs vérifiées par `TableNoyaux::produit`.
         unsafe { superblocs_n::<BITS, N>(tuile, colonnes, panneau, c, sorties) }
     });
@@ -214,15 +224,13 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
                 let entiers =
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())));
                 let (echelle, minimum) = (entiers(e), entiers(e.add(LIGNES)));
-                for c in 0..N {
-                    let [u, v] =
-                        scalaires(&w, p.q.as_ptr().add((place + c) * BLOC), [_mm512_setzero_si512(); 2]);
-                    let entier = _mm512_cvtepi32_ps(_mm512_add_epi32(u, v));
-                    let d = _mm512_mul_ps(echelle, _mm512_set1_ps(*p.echelles.as_ptr().add(place + c)));
-                    produits[c] = _mm512_fmadd_ps(entier, d, produits[c]);
-                    let somme = _mm512_set1_ps(*p.sommes.as_ptr().add(place + c));
-                    minima[c] = _mm512_fmadd_ps(minimum, somme, minima[c]);
-                }
+                pour_chaque!(N, |C| {
+                    let place = place + C;
+                    let d = _mm512_mul_ps(echelle, partout(p.echelles.as_ptr().add(place)));
+                    produits[C] = _mm512_fmadd_ps(scalaire::<0, 8>(&w, p, place), d, produits[C]);
+                    let total = partout(&raw const (*p.sommes.as_ptr().add(place)).total);
+                    minima[C] = _mm512_fmadd_ps(minimum, total, minima[C]);
+                });
             }
         }
         // SAFETY: superbloc `s` de la tuile.
@@ -241,7 +249,7 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
 /// Superblocs à échelles signées pour 16 colonnes (Q6_K).
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn superblocs_signes(tuile: &[u8], colonnes: usize, panneau: &Panneau<'_>, sorties: &mut [[f32; LIGNES]]) {
-    par_groupes!(panneau.largeur, [8, 4, 2, 1], |c, N| {
+    par_groupes!(panneau.largeur, [4, 2, 1], |c, N| {
         // SAFETY: longueurs vérifiées par `TableNoyaux::produit`.
         unsafe { superblocs_signes_n::<N>(tuile, colonnes, panneau, c, sorties) }
     });
@@ -274,14 +282,18 @@ unsafe fn superblocs_signes_n<const N: usize>(
                 let signees =
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
                 let (premiere, seconde) = (signees(e), signees(e.add(LIGNES)));
-                for (c, produit) in produits.iter_mut().enumerate() {
-                    let depart = departs::<2>(*p.zeros.as_ptr().add(place + c));
-                    let [u, v] = scalaires(&w, p.q.as_ptr().add((place + c) * BLOC), depart);
-                    let somme = _mm512_mul_ps(_mm512_cvtepi32_ps(u), premiere);
-                    let somme = _mm512_fmadd_ps(_mm512_cvtepi32_ps(v), seconde, somme);
-                    let d = _mm512_set1_ps(*p.echelles.as_ptr().add(place + c));
-                    *produit = _mm512_fmadd_ps(somme, d, *produit);
-                }
+                pour_chaque!(N, |C| {
+                    let place = place + C;
+                    let x = partout(p.echelles.as_ptr().add(place));
+                    let sommes = p.sommes.as_ptr().add(place);
+                    let quatre = _mm512_set1_ps(4.0);
+                    let bas = _mm512_mul_ps(scalaire::<0, 4>(&w, p, place), x);
+                    let bas = _mm512_fmadd_ps(partout(&raw const (*sommes).moities[0]), quatre, bas);
+                    let haut = _mm512_mul_ps(scalaire::<4, 8>(&w, p, place), x);
+                    let haut = _mm512_fmadd_ps(partout(&raw const (*sommes).moities[1]), quatre, haut);
+                    produits[C] = _mm512_fmadd_ps(bas, premiere, produits[C]);
+                    produits[C] = _mm512_fmadd_ps(haut, seconde, produits[C]);
+                });
             }
         }
         // SAFETY: superbloc `s` de la tuile.
@@ -369,7 +381,7 @@ unsafe fn seize_poids<const D: usize>(p: *const u8) -> __m512 {
 /// Scores de 16 clés.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn scores(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: usize) {
-    par_groupes!(q.len() / dim, [4, 2, 1], |i, N| {
+    par_groupes!(q.len() / dim, [8, 4, 2, 1], |i, N| {
         let mut s = [[_mm512_setzero_ps(); 2]; N];
         for d in 0..dim {
             // SAFETY: `cles` a `dim` rangées de 16, `q` `dim` valeurs par requête (vérifié par la table).
@@ -394,7 +406,7 @@ fn ponderer(p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]) {
     let nb = v.len() / dim;
     for d in (0..dim).step_by(LIGNES) {
         let masque = ((1u32 << (dim - d).min(LIGNES)) - 1) as __mmask16;
-        par_groupes!(y.len() / dim, [4, 2, 1], |i, N| {
+        par_groupes!(y.len() / dim, [8, 4, 2, 1], |i, N| {
             // SAFETY: le masque borne chaque accès à la ligne ; `y` a `n` lignes, `v` en a `nb`.
             unsafe {
                 let place = |r: usize| (i + r) * dim + d;

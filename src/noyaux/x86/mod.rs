@@ -1,5 +1,6 @@
 //! Noyaux x86 par intrinsèques.
 
+pub(super) mod amx;
 pub(super) mod avx2;
 pub(super) mod avx512;
 
@@ -51,3 +52,20 @@ macro_rules! par_groupes {
     }};
 }
 use par_groupes;
+
+/// Répète un corps pour chaque jeton d'un groupe de `$n`, au plus 8, rang constant : les cumuls restent dans des
+/// registres.
+macro_rules! pour_chaque {
+    ($n:expr, |$c:ident| $corps:block) => {
+        pour_chaque!(@ $n, $c, $corps, 0 1 2 3 4 5 6 7)
+    };
+    (@ $n:expr, $c:ident, $corps:block, $($rang:literal)+) => {{
+        $(
+            if $n > $rang {
+                const $c: usize = $rang;
+                $corps
+            }
+        )+
+    }};
+}
+use pour_chaque;

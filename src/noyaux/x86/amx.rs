@@ -1,0 +1,330 @@
+//! AMX : produits de beaucoup de jetons sur des tuiles matricielles, en bf16.
+//!
+//! Les poids d'une bande de 128 lignes et de 512 colonnes sont décodés en bf16 une fois pour tous les jetons, dans
+//! un tampon qui tient dans le cache ; deux panneaux de 16 jetons et deux tuiles de 16 lignes donnent quatre
+//! cumuls en f32, assez pour que l'unité ne s'arrête jamais. Une passe de peu de jetons prend les noyaux AVX-512.
+//!
+//! Intel, *Intel 64 and IA-32 Architectures Optimization Reference Manual*, chapitre 20.
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+
+use super::avx512::{codes, seize_f16};
+use crate::noyaux::activations::LARGEUR;
+use crate::noyaux::aiguillage::Niveau;
+use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
+use crate::noyaux::large::Bande;
+use crate::noyaux::{TableNoyaux, large};
+
+/// Octets d'une tuile matricielle pleine : 16 rangées de 64.
+const TUILE: usize = 1024;
+/// bf16 d'une tuile matricielle.
+const NOMBRES: usize = TUILE / size_of::<u16>();
+/// Blocs de 32 colonnes décodés à la fois.
+const BLOCS: usize = 16;
+
+/// Table de ce niveau ; à n'employer que si le processeur l'a, et que le système l'a permis.
+pub(in crate::noyaux) fn table() -> TableNoyaux {
+    TableNoyaux { niveau: Niveau::Amx, large: Some(bande), ..super::avx512::table() }
+}
+
+/// Le processeur a-t-il AMX en bf16, et le système le permet-il à ce programme ?
+pub(in crate::noyaux) fn est_permis() -> bool {
+    // Feuille 7 : AMX-BF16 est le bit 22 d'EDX, AMX-TILE le bit 24.
+    let presents = __cpuid_count(7, 0).edx & (1 << 22 | 1 << 24) == (1 << 22 | 1 << 24);
+    presents && permettre()
+}
+
+/// Demande au noyau Linux l'état étendu des tuiles (`ARCH_REQ_XCOMP_PERM`, `XTILEDATA`) ; redemander est sans effet.
+#[cfg(target_os = "linux")]
+fn permettre() -> bool {
+    // SAFETY: cet appel ne lit ni n'écrit de mémoire.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, 0x1023, 18) == 0 }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn permettre() -> bool {
+    false
+}
+
+/// Configuration des tuiles (`LDTILECFG`) : palette 1, huit tuiles de 16 rangées de 64 octets.
+#[repr(C, align(64))]
+struct Configuration([u8; 64]);
+
+const CONFIGURATION: Configuration = {
+    let mut octets = [0; 64];
+    octets[0] = 1;
+    let mut i = 0;
+    while i < 8 {
+        octets[16 + 2 * i] = 64;
+        octets[48 + i] = 16;
+        i += 1;
+    }
+    Configuration(octets)
+};
+
+/// Poids décodés d'une bande, `[tuile][bloc]` : des tuiles matricielles. Un bloc est écrit avant d'être lu.
+#[repr(C, align(64))]
+struct Poids([u16; large::TUILES * BLOCS * NOMBRES]);
+
+/// Cumuls de 16 jetons et de 16 lignes, quand les sorties n'ont pas cette place.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+struct Cumuls([[f32; LIGNES]; LARGEUR]);
+
+/// Une bande de tuiles par tous les jetons.
+///
+/// # Safety
+/// `large::produit` a vérifié les longueurs ; ce fil est seul à écrire ces sorties.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn bande(b: &Bande<'_>) {
+    let mut poids = MaybeUninit::<Poids>::uninit();
+    let poids: *mut u16 = poids.as_mut_ptr().cast();
+    // SAFETY: AMX est permis (`est_permis`) ; la configuration est valide.
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIGURATION, options(nostack, readonly)) };
+    let nb_blocs = b.colonnes / BLOC;
+    for debut in (0..nb_blocs).step_by(BLOCS) {
+        let blocs = debut..nb_blocs.min(debut + BLOCS);
+        for (t, tuile) in b.tuiles().enumerate() {
+            for (i, bloc) in blocs.clone().enumerate() {
+                // SAFETY: bloc de la tuile, dans les longueurs vérifiées ; au plus `TUILES` tuiles et `BLOCS` blocs.
+                unsafe { decoder(b.disposition, tuile, bloc, poids.add((t * BLOCS + i) * NOMBRES)) };
+            }
+        }
+        for panneau in (0..b.n.div_ceil(LARGEUR)).step_by(2) {
+            for tuile in (0..b.tuiles().len()).step_by(2) {
+                // SAFETY: panneaux et tuiles de la bande, blocs décodés.
+                unsafe { quatre(b, poids, (panneau, tuile), (debut, blocs.len())) };
+            }
+        }
+    }
+    // SAFETY: rend les tuiles à leur état initial.
+    unsafe { asm!("tilerelease", options(nostack, nomem)) };
+}
+
+/// Deux panneaux par deux tuiles, sur les blocs décodés ; le panneau ou la tuile qui manque est refait à vide.
+///
+/// # Safety
+/// Comme [`bande`] ; `nb_blocs` blocs à partir de `debut` sont dans `poids`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn quatre(
+    b: &Bande<'_>,
+    poids: *const u16,
+    (panneau, tuile): (usize, usize),
+    (debut, nb_blocs): (usize, usize),
+) {
+    let panneaux = [panneau, (panneau + 1).min(b.n.div_ceil(LARGEUR) - 1)];
+    let tuiles = [tuile, (tuile + 1).min(b.tuiles().len() - 1)];
+    let mut bords = [[Cumuls([[0.0; LIGNES]; LARGEUR]); 2]; 2];
+    let mut places = [[(std::ptr::null_mut(), 0); 2]; 2];
+    for (i, &p) in panneaux.iter().enumerate() {
+        for (j, &t) in tuiles.iter().enumerate() {
+            let doublon = (i == 1 && p == panneau) || (j == 1 && t == tuile);
+            places[i][j] = match b.place(p, t).filter(|_| !doublon) {
+                Some(place) => (place, b.largeur * size_of::<f32>()),
+                None => {
+                    let bord = &mut bords[i][j];
+                    if debut > 0 && !doublon {
+                        b.lire(p, t, &mut bord.0);
+                    }
+                    (bord.0.as_mut_ptr().cast(), LIGNES * size_of::<f32>())
+                }
+            };
+        }
+    }
+    // SAFETY: les blocs `debut..` des panneaux et ceux des poids se suivent, 1 024 octets chacun ; chaque place a 16
+    // rangées de 16 nombres à cette distance.
+    unsafe {
+        let x = panneaux.map(|p| b.x.as_ptr().add((p * (b.colonnes / BLOC) + debut) * NOMBRES));
+        let w = tuiles.map(|t| poids.add(t * BLOCS * NOMBRES));
+        produit_2x2(x, w, nb_blocs, &places, debut == 0);
+    }
+    for (i, &p) in panneaux.iter().enumerate() {
+        for (j, &t) in tuiles.iter().enumerate() {
+            let doublon = (i == 1 && p == panneau) || (j == 1 && t == tuile);
+            if !doublon && b.place(p, t).is_none() {
+                b.ecrire(p, t, &bords[i][j].0);
+            }
+        }
+    }
+}
+
+/// `places[i][j] (+)= x[i] · w[j]`, `nb_blocs` tuiles matricielles de chaque.
+///
+/// # Safety
+/// `x` et `w` portent `nb_blocs ≥ 1` tuiles qui se suivent ; chaque place, 16 rangées de 64 octets à la distance
+/// dite ; les tuiles sont configurées.
+#[inline]
+unsafe fn produit_2x2(
+    x: [*const u16; 2],
+    w: [*const u16; 2],
+    nb_blocs: usize,
+    places: &[[(*mut f32, usize); 2]; 2],
+    vierges: bool,
+) {
+    let [[(c00, p00), (c01, p01)], [(c10, p10), (c11, p11)]] = *places;
+    // SAFETY: promis par l'appelant. Le compilateur n'emploie jamais ces registres.
+    unsafe {
+        if vierges {
+            asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
+        } else {
+            asm!(
+                "tileloadd tmm0, [{c00} + {p00}]", "tileloadd tmm1, [{c01} + {p01}]",
+                "tileloadd tmm2, [{c10} + {p10}]", "tileloadd tmm3, [{c11} + {p11}]",
+                c00 = in(reg) c00, p00 = in(reg) p00, c01 = in(reg) c01, p01 = in(reg) p01,
+                c10 = in(reg) c10, p10 = in(reg) p10, c11 = in(reg) c11, p11 = in(reg) p11,
+                options(nostack, readonly),
+            );
+        }
+        asm!(
+            "2:",
+            "tileloadd tmm4, [{x0} + {pas}]",
+            "tileloadd tmm6, [{w0} + {pas}]",
+            "tileloadd tmm7, [{w1} + {pas}]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm5, [{x1} + {pas}]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "add {x0}, 1024",
+            "add {x1}, 1024",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "add {w0}, 1024",
+            "add {w1}, 1024",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "dec {n}",
+            "jnz 2b",
+            x0 = inout(reg) x[0] => _, x1 = inout(reg) x[1] => _,
+            w0 = inout(reg) w[0] => _, w1 = inout(reg) w[1] => _,
+            n = inout(reg) nb_blocs => _, pas = in(reg) 64usize,
+            options(nostack, readonly),
+        );
+        asm!(
+            "tilestored [{c00} + {p00}], tmm0", "tilestored [{c01} + {p01}], tmm1",
+            "tilestored [{c10} + {p10}], tmm2", "tilestored [{c11} + {p11}], tmm3",
+            c00 = in(reg) c00, p00 = in(reg) p00, c01 = in(reg) c01, p01 = in(reg) p01,
+            c10 = in(reg) c10, p10 = in(reg) p10, c11 = in(reg) c11, p11 = in(reg) p11,
+            options(nostack),
+        );
+    }
+}
+
+/// Décode le bloc `b` d'une tuile en une tuile matricielle : la rangée `r` porte les colonnes `2r` et `2r + 1` de
+/// chaque ligne, côte à côte.
+///
+/// # Safety
+/// Le bloc est dans la tuile.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn decoder(disposition: Disposition, tuile: &[u8], b: usize, sortie: *mut u16) {
+    // SAFETY: promis par l'appelant.
+    unsafe {
+        let lire = |place: usize| seize_f16(tuile.as_ptr().add(place));
+        let echelles = tuile.as_ptr().wrapping_add(disposition.echelles(b));
+        let superechelles = disposition.superechelles(b / BLOCS_PAR_SUPERBLOC);
+        // Échelle et décalage des deux moitiés du bloc : poids = échelle · code + décalage.
+        let affine = |echelle, zero: f32| (echelle, _mm512_mul_ps(echelle, _mm512_set1_ps(-zero)));
+        match disposition {
+            Disposition::E4 | Disposition::E5 | Disposition::E8 => {
+                let moitie = affine(lire(disposition.echelles(b)), disposition.zero() as f32);
+                codes_en_bf16(disposition, tuile, b, [moitie; 2], sortie);
+            }
+            Disposition::E4M | Disposition::E5M => {
+                let moitie = (lire(disposition.echelles(b)), lire(disposition.echelles(b) + 2 * LIGNES));
+                codes_en_bf16(disposition, tuile, b, [moitie; 2], sortie);
+            }
+            Disposition::K4 | Disposition::K5 => {
+                let entiers =
+                    |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())));
+                let (d, dmin) = (lire(superechelles), lire(superechelles + 2 * LIGNES));
+                let minimum = _mm512_mul_ps(dmin, entiers(echelles.add(LIGNES)));
+                let decalage = _mm512_sub_ps(_mm512_setzero_ps(), minimum);
+                let moitie = (_mm512_mul_ps(d, entiers(echelles)), decalage);
+                codes_en_bf16(disposition, tuile, b, [moitie; 2], sortie);
+            }
+            Disposition::K6 => {
+                let signes =
+                    |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
+                let d = lire(superechelles);
+                let premiere = affine(_mm512_mul_ps(d, signes(echelles)), 32.0);
+                let seconde = affine(_mm512_mul_ps(d, signes(echelles.add(LIGNES))), 32.0);
+                codes_en_bf16(disposition, tuile, b, [premiere, seconde], sortie);
+            }
+            Disposition::F16 => {
+                for r in 0..LIGNES {
+                    let colonne = |k: usize| lire((b * BLOC + 2 * r + k) * 2 * LIGNES);
+                    ecrire_paire(sortie, r, colonne(0), colonne(1));
+                }
+            }
+            Disposition::Bf16 => {
+                for r in 0..LIGNES {
+                    let colonne = |k: usize| {
+                        let p = tuile.as_ptr().add((b * BLOC + 2 * r + k) * 2 * LIGNES);
+                        let mots = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+                        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(mots))
+                    };
+                    ecrire_paire(sortie, r, colonne(0), colonne(1));
+                }
+            }
+            Disposition::F32 => {}
+        }
+    }
+}
+
+/// # Safety
+/// Comme [`decoder`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+unsafe fn codes_en_bf16(
+    disposition: Disposition,
+    tuile: &[u8],
+    b: usize,
+    moities: [(__m512, __m512); 2],
+    sortie: *mut u16,
+) {
+    // SAFETY: promis par l'appelant.
+    let w = unsafe {
+        let p = tuile.as_ptr().add(disposition.codes(b));
+        match disposition {
+            Disposition::E5 | Disposition::E5M | Disposition::K5 => codes::<5>(p),
+            Disposition::K6 => codes::<6>(p),
+            Disposition::E8 => codes::<8>(p),
+            _ => codes::<4>(p),
+        }
+    };
+    let octet = _mm512_set1_epi32(0xFF);
+    for (j, &w) in w.iter().enumerate() {
+        let (echelle, decalage) = moities[j / 4];
+        let reel = |codes| _mm512_fmadd_ps(_mm512_cvtepi32_ps(codes), echelle, decalage);
+        let q = [
+            reel(_mm512_and_si512(w, octet)),
+            reel(_mm512_and_si512(_mm512_srli_epi32::<8>(w), octet)),
+            reel(_mm512_and_si512(_mm512_srli_epi32::<16>(w), octet)),
+            reel(_mm512_srli_epi32::<24>(w)),
+        ];
+        // SAFETY: promis par l'appelant ; `j < 8`.
+        unsafe {
+            ecrire_paire(sortie, 2 * j, q[0], q[1]);
+            ecrire_paire(sortie, 2 * j + 1, q[2], q[3]);
+        }
+    }
+}
+
+/// Écrit la rangée `r` : deux colonnes de 16 lignes, arrondies en bf16 au plus proche (pair en cas d'égalité).
+///
+/// # Safety
+/// `sortie` a place pour une tuile matricielle.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn ecrire_paire(sortie: *mut u16, r: usize, premiere: __m512, seconde: __m512) {
+    let arrondir = |x: __m512| {
+        let bits = _mm512_castps_si512(x);
+        let pair = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        _mm512_add_epi32(bits, _mm512_add_epi32(pair, _mm512_set1_epi32(0x7FFF)))
+    };
+    let (bas, hauts) = (_mm512_srli_epi32::<16>(arrondir(premiere)), arrondir(seconde));
+    // (hauts & 0xFFFF0000) | bas en une instruction.
+    let paires =
+        _mm512_ternarylogic_epi32::<0xF8>(bas, hauts, _mm512_set1_epi32(0xFFFF_0000u32.cast_signed()));
+    // SAFETY: la rangée `r < 16` est exactement un registre.
+    unsafe { _mm512_storeu_si512(sortie.add(BLOC * r).cast(), paires) };
+}
