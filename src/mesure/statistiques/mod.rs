@@ -1,10 +1,18 @@
-//! Moyennes, écarts et intervalles.
+//! Moyennes, écarts, quantiles et intervalles.
+
+mod bootstrap;
+
+use serde::{Deserialize, Serialize};
+
+pub use bootstrap::{
+    TIRAGES, intervalle_de_mediane, intervalle_de_rapport, intervalle_de_rapport_de_medianes,
+};
 
 /// Quantile 97,5 % de la loi normale : demi-largeur d'un intervalle à 95 %, en erreurs types.
 pub const QUANTILE_95: f64 = 1.959_963_984_540_054;
 
 /// Moyenne et variance accumulées au fil de l'eau (Welford : stable, sans garder les valeurs).
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cumul {
     nombre: usize,
     moyenne: f64,
@@ -47,6 +55,11 @@ impl Cumul {
         if self.nombre < 2 { f64::NAN } else { (self.carres / (self.nombre - 1) as f64).sqrt() }
     }
 
+    /// Somme des valeurs.
+    pub fn somme(&self) -> f64 {
+        self.moyenne * self.nombre as f64
+    }
+
     /// Erreur type de la moyenne ; NaN s'il y a moins de deux valeurs.
     pub fn erreur_type(&self) -> f64 {
         self.ecart_type() / (self.nombre as f64).sqrt()
@@ -71,6 +84,16 @@ pub fn mediane(valeurs: &[f64]) -> f64 {
         n if n % 2 == 1 => triees[milieu],
         _ => f64::midpoint(triees[milieu - 1], triees[milieu]),
     }
+}
+
+/// Quantile de rang `part` (entre 0 et 1) de valeurs triées, interpolé entre voisines (le type 7 de
+/// Hyndman et Fan, celui de llama.cpp et de NumPy) ; NaN sans valeur.
+pub fn quantile(triees: &[f64], part: f64) -> f64 {
+    let Some(dernier) = triees.len().checked_sub(1) else { return f64::NAN };
+    let rang = part.clamp(0.0, 1.0) * dernier as f64;
+    let (bas, reste) = (rang.floor(), rang.fract());
+    let i = bas as usize;
+    triees[i] * (1.0 - reste) + triees[(i + 1).min(dernier)] * reste
 }
 
 #[cfg(test)]
@@ -99,6 +122,14 @@ mod tests {
             assert!((gauche.moyenne() - tout.moyenne()).abs() < 1e-6);
             assert!((gauche.ecart_type() - tout.ecart_type()).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn les_quantiles_s_interpolent() {
+        let triees = [1.0, 2.0, 4.0, 8.0];
+        assert_eq!([0.0, 0.5, 1.0].map(|p| quantile(&triees, p)), [1.0, 3.0, 8.0]);
+        assert!((quantile(&triees, 0.99) - 7.88).abs() < 1e-12);
+        assert!(quantile(&[], 0.5).is_nan());
     }
 
     #[test]
