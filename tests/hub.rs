@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rasfr::formats::hub::{Hub, ReferenceHub};
+use rasfr::mesure::corpus::{Corpus, Reglages, Tranche, jeu};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const GGUF: &str = "petit.gguf";
@@ -98,6 +99,8 @@ fn servir(
     if !autorise {
         return repondre(client, 401, &[], b"");
     }
+    // Un jeu de données a les mêmes fichiers, sous une autre adresse.
+    let chemin = chemin.replacen("/api/datasets/", "/api/models/", 1).replacen("/datasets/", "/", 1);
     if let Some(revision) = chemin.strip_prefix("/api/models/org/depot/revision/") {
         if revision != "main" && revision != COMMIT {
             return repondre(client, 404, &[], b"");
@@ -418,4 +421,57 @@ fn un_serveur_qui_n_est_pas_un_hub_est_dit() {
     for reference in ["hf:org/depot", "hf:org/depot:petit.gguf"] {
         assert!(scene.refus(reference).contains("ne répond pas comme un Hub"));
     }
+}
+
+const JEU: &str = "hf:org/depot:fr/*.jsonl.gz";
+
+#[test]
+fn un_jeu_de_donnees_se_prend_fichier_par_fichier_et_seulement_ceux_qu_il_faut() {
+    let ligne = |i: usize| format!("{{\"content\":\"texte {i}\"}}\n");
+    let gz = |i: usize| {
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(ligne(i).repeat(3).as_bytes()).unwrap();
+        gz.finish().unwrap()
+    };
+    let (un, deux, dix) = (gz(1), gz(2), gz(10));
+    let scene = Scene::nouvelle(depot(&[
+        ("fr/part_10.jsonl.gz", &dix),
+        ("fr/part_2.jsonl.gz", &deux),
+        ("fr/part_1.jsonl.gz", &un),
+        ("fr/checksum.sha256", b"x"),
+        ("en/part_1.jsonl.gz", &un),
+    ]));
+    let lire = |tranche: Tranche, parts| {
+        let reference = jeu::reference(JEU).unwrap();
+        let fichiers = jeu::fichiers(&scene.hub, &reference, tranche.graine, parts).unwrap();
+        let corpus = Corpus::lire(fichiers, &Reglages { tranche, ..Reglages::default() }).unwrap();
+        let textes = corpus.documents.into_iter().map(|d| String::from_utf8(d.texte).unwrap());
+        (textes.collect::<Vec<_>>(), corpus.manifeste.fichiers)
+    };
+    let premiers = |n| Tranche { documents: Some(n), ..Tranche::default() };
+    let (textes, fichiers) = lire(premiers(4), None);
+    assert_eq!(textes, ["texte 1", "texte 1", "texte 1", "texte 2"]);
+    assert_eq!(fichiers.len(), 2);
+    let pris = |nom: &str| scene.serveur.requetes().iter().any(|r| r.starts_with("/cdn/") && r.contains(nom));
+    assert!(pris("part_1.") && pris("part_2.") && !pris("part_10.") && !pris("checksum"), "rien de trop");
+    let avant = scene.serveur.requetes().len();
+    lire(premiers(2), None);
+    let listes = scene.serveur.requetes().len() - avant;
+    assert_eq!(listes, 1, "seule la liste se redemande, le reste est en cache");
+    let (_, fichiers) = lire(Tranche { documents: Some(1), graine: Some(3), octets: None }, Some(2));
+    assert_eq!(fichiers.len(), 2, "un tirage lit toutes les parts permises");
+}
+
+#[test]
+fn un_jeu_reserve_dit_comment_donner_un_jeton_et_un_motif_vide_le_dit() {
+    let scene = Scene::nouvelle(Conduite { jeton: Some("bon".into()), ..depot(&[("a.txt", b"x")]) });
+    let refus = |hub: &Hub, jeu: &str| {
+        jeu::fichiers(hub, &jeu::reference(jeu).unwrap(), None, None).err().unwrap().to_string()
+    };
+    let message = refus(&scene.hub, "hf:org/depot");
+    assert!(message.contains("HF_TOKEN") && message.contains("/datasets/org/depot"), "{message}");
+    let message = refus(&Hub { jeton: Some("bon".into()), ..scene.hub.clone() }, "hf:org/depot:*.parquet");
+    assert!(message.contains("*.parquet"), "{message}");
+    let message = refus(&Hub { hors_ligne: true, ..scene.hub.clone() }, "hf:org/depot");
+    assert!(message.contains("HF_HUB_OFFLINE"), "{message}");
 }

@@ -5,6 +5,7 @@
 //! mises à jour. Pour suivre une révision, la nommer.
 
 mod choix;
+mod jeu;
 mod reference;
 mod suivi;
 mod transfert;
@@ -20,12 +21,13 @@ use crate::formats::safetensors::Index;
 use choix::Choix;
 use transfert::Transfert;
 
+pub use jeu::{JeuDuHub, ReferenceJeu};
 pub use reference::ReferenceHub;
 
 const ADRESSE: &str = "https://huggingface.co";
 const PAUSE: Duration = Duration::from_secs(1);
-/// Un dépôt range au plus ses fichiers dans un dossier par variante.
-const PROFONDEUR: usize = 2;
+/// Dossiers emboîtés qu'un dépôt emploie au plus pour ranger ses fichiers.
+const PROFONDEUR: usize = 4;
 
 /// Où télécharger et où ranger.
 #[derive(Debug, Clone)]
@@ -97,12 +99,12 @@ impl Hub {
         }
         if self.hors_ligne {
             let detail = format!(
-                "HF_HUB_OFFLINE interdit le réseau et le cache « {} » n'a pas tout ce modèle",
+                "HF_HUB_OFFLINE interdit le réseau et le cache « {} » n'a pas tout ce qui est demandé",
                 self.cache.display()
             );
             return Err(Erreur::Reseau { quoi: reference.to_string(), detail });
         }
-        Transfert::nouveau(self, cache, depot, reference)?.executer()
+        Transfert::nouveau(self, cache, depot, reference.to_string())?.rapatrier(reference.fichier.as_ref())
     }
 
     /// Cherche le modèle complet dans le cache.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::erreur::{Erreur, Resultat};
 
 /// Révision par défaut d'un dépôt.
-const REVISION: &str = "main";
+pub(super) const REVISION: &str = "main";
 
 /// Référence à un modèle du Hub.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use hf_hub::api::RepoInfo;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo};
 
+use super::Hub;
 use super::choix::{self, Choix};
 use super::suivi::Suivi;
-use super::{Hub, ReferenceHub};
 use crate::erreur::{Erreur, Resultat, expliquer_es};
 use crate::formats::safetensors::Index;
 
@@ -20,14 +20,15 @@ const ESSAIS: u32 = 5;
 /// Délai pour obtenir la liste des fichiers d'un dépôt.
 const DELAI: Duration = Duration::from_secs(30);
 
-/// Téléchargement d'un modèle.
-pub(super) struct Transfert<'a> {
-    hub: &'a Hub,
+/// Téléchargement des fichiers d'un dépôt.
+pub(super) struct Transfert {
+    hub: Hub,
     cache: Cache,
     api: Api,
     depot: ApiRepo,
     repo: Repo,
-    reference: &'a ReferenceHub,
+    /// Ce que l'utilisateur a demandé, pour les messages.
+    nom: String,
 }
 
 /// Échec d'un essai.
@@ -40,38 +41,28 @@ enum Echec {
     MauvaiseReprise(String),
 }
 
-impl<'a> Transfert<'a> {
-    pub(super) fn nouveau(
-        hub: &'a Hub,
-        cache: Cache,
-        repo: Repo,
-        reference: &'a ReferenceHub,
-    ) -> Resultat<Self> {
+impl Transfert {
+    pub(super) fn nouveau(hub: &Hub, cache: Cache, repo: Repo, nom: String) -> Resultat<Self> {
         let mut fabrique = ApiBuilder::from_cache(cache.clone()).with_endpoint(hub.adresse.clone());
         if hub.jeton.is_some() {
             fabrique = fabrique.with_token(hub.jeton.clone());
         }
-        let api = fabrique
-            .build()
-            .map_err(|e| Erreur::Reseau { quoi: reference.to_string(), detail: e.to_string() })?;
+        let api =
+            fabrique.build().map_err(|e| Erreur::Reseau { quoi: nom.clone(), detail: e.to_string() })?;
         let depot = api.repo(repo.clone());
-        Ok(Self { hub, cache, api, depot, repo, reference })
+        Ok(Self { hub: hub.clone(), cache, api, depot, repo, nom })
     }
 
     /// Télécharge tout ce qui manque et rend le chemin du modèle.
-    pub(super) fn executer(&self) -> Resultat<PathBuf> {
-        let choix = match &self.reference.fichier {
+    pub(super) fn rapatrier(&self, fichier: Option<&String>) -> Resultat<PathBuf> {
+        let choix = match fichier {
             Some(fichier) => Choix::Gguf(choix::morceaux(fichier)),
-            None => {
-                let noms: Vec<_> = self.lister()?.siblings.into_iter().map(|s| s.rfilename).collect();
-                choix::choisir(&noms).map_err(|detail| self.erreur(detail))?
-            }
+            None => choix::choisir(&self.lister()?).map_err(|detail| self.erreur(detail))?,
         };
         match choix {
             Choix::Gguf(morceaux) => {
                 let chemins = self.prendre_tous(morceaux.iter().map(String::as_str))?;
-                let demande =
-                    self.reference.fichier.as_ref().and_then(|f| morceaux.iter().position(|m| m == f));
+                let demande = fichier.and_then(|f| morceaux.iter().position(|m| m == f));
                 Ok(chemins[demande.unwrap_or(0)].clone())
             }
             Choix::Dossier(fichiers) => {
@@ -92,10 +83,11 @@ impl<'a> Transfert<'a> {
     }
 
     /// Liste des fichiers du dépôt.
-    fn lister(&self) -> Resultat<RepoInfo> {
+    pub(super) fn lister(&self) -> Resultat<Vec<String>> {
         let requete = self.depot.info_request().config().timeout_global(Some(DELAI)).build();
         let lire = || requete.call()?.body_mut().read_json();
-        lire().map_err(|e| self.erreur(self.expliquer(&e)))
+        let fiche: RepoInfo = lire().map_err(|e| self.erreur(self.expliquer(&e)))?;
+        Ok(fiche.siblings.into_iter().map(|s| s.rfilename).collect())
     }
 
     fn prendre_tous<'f>(&self, fichiers: impl IntoIterator<Item = &'f str>) -> Resultat<Vec<PathBuf>> {
@@ -108,7 +100,7 @@ impl<'a> Transfert<'a> {
     }
 
     /// Rend le chemin de `fichier` dans le cache, en le téléchargeant s'il le faut.
-    fn prendre(&self, fichier: &str, etiquette: &str) -> Resultat<PathBuf> {
+    pub(super) fn prendre(&self, fichier: &str, etiquette: &str) -> Resultat<PathBuf> {
         if let Some(chemin) = self.cache.repo(self.repo.clone()).get(fichier) {
             return Ok(chemin);
         }
@@ -207,7 +199,7 @@ impl<'a> Transfert<'a> {
     }
 
     fn expliquer(&self, erreur: &ureq::Error) -> String {
-        let depot = &self.reference.depot;
+        let depot = self.repo.url();
         match erreur {
             ureq::Error::StatusCode(code @ (401 | 403)) => {
                 let jeton = match self.hub.jeton {
@@ -241,18 +233,18 @@ impl<'a> Transfert<'a> {
 
     fn injoignable(&self, cause: &str) -> String {
         format!(
-            "« {} » est injoignable ({cause}) et le cache « {} » n'a pas tout ce modèle",
+            "« {} » est injoignable ({cause}) et le cache « {} » n'a pas tout ce qui est demandé",
             self.hub.adresse,
             self.hub.cache.display()
         )
     }
 
-    fn erreur(&self, detail: String) -> Erreur {
-        Erreur::Reseau { quoi: self.reference.to_string(), detail }
+    pub(super) fn erreur(&self, detail: String) -> Erreur {
+        Erreur::Reseau { quoi: self.nom.clone(), detail }
     }
 
     fn erreur_sur(&self, fichier: &str, detail: String) -> Erreur {
-        Erreur::Reseau { quoi: format!("{} : {fichier}", self.reference), detail }
+        Erreur::Reseau { quoi: format!("{} : {fichier}", self.nom), detail }
     }
 }
 
