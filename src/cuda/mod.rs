@@ -4,6 +4,7 @@
 //! [`Erreur::Gpu`](crate::erreur::Erreur::Gpu) qui dit pourquoi.
 
 mod compilation;
+mod fiche;
 mod graphe;
 mod memoire;
 mod noyaux;
@@ -11,6 +12,7 @@ pub mod operations;
 mod pilote;
 pub mod rangement;
 
+pub use fiche::{FicheCarte, fiche};
 pub use graphe::Graphe;
 pub use memoire::{Epingle, Tampon, Vue};
 pub use noyaux::{Noyaux, Specialite};

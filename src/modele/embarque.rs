@@ -12,8 +12,12 @@ const NOM: &str = "modèle embarqué";
 /// Le binaire a été construit sans modèle.
 #[cfg(feature = "embarque")]
 pub fn ouvrir() -> Resultat<Gguf> {
-    use crate::formats::Projection;
+    Gguf::depuis_projection(NOM, crate::formats::Projection::embarquee(octets()))
+}
 
+/// Octets du modèle embarqué ; aucun si le binaire a été construit sans lui.
+#[cfg(feature = "embarque")]
+pub fn octets() -> &'static [u8] {
     /// Les octets, alignés comme les tenseurs le sont dans un fichier projeté.
     #[repr(C, align(64))]
     struct Aligne<T: ?Sized>(T);
@@ -21,7 +25,13 @@ pub fn ouvrir() -> Resultat<Gguf> {
     static MODELE: &Aligne<[u8]> =
         &Aligne(*include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/models/ras-fr-67m.gguf")));
 
-    Gguf::depuis_projection(NOM, Projection::embarquee(&MODELE.0))
+    &MODELE.0
+}
+
+/// Octets du modèle embarqué ; aucun si le binaire a été construit sans lui.
+#[cfg(not(feature = "embarque"))]
+pub fn octets() -> &'static [u8] {
+    &[]
 }
 
 /// Ouvre le modèle embarqué.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::erreur::{Erreur, Resultat};
+use crate::formats::gguf::Morceau;
 use crate::formats::hub::ReferenceHub;
 
 /// D'où vient le modèle (`-m`).
@@ -41,6 +42,34 @@ impl Source {
                 "« {} » n'est pas un modèle : attendu un fichier .gguf, un dossier ou hf:organisation/dépôt",
                 chemin.display()
             ))),
+        }
+    }
+}
+
+impl Source {
+    /// Fichiers qui font le modèle, dans l'ordre des noms ; aucun pour celui du binaire. Un modèle du Hub est
+    /// rapatrié.
+    ///
+    /// # Errors
+    /// Dossier illisible, téléchargement impossible.
+    pub fn fichiers(&self) -> Resultat<Vec<PathBuf>> {
+        match self {
+            Self::Embarque => Ok(Vec::new()),
+            Self::Gguf(chemin) => {
+                let nom = chemin.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+                match Morceau::depuis_nom(nom) {
+                    Some(morceau) => Ok(morceau.noms().map(|n| chemin.with_file_name(n)).collect()),
+                    None => Ok(vec![chemin.clone()]),
+                }
+            }
+            Self::Dossier(dossier) => {
+                let entrees = std::fs::read_dir(dossier).map_err(|e| Erreur::lecture(dossier, e))?;
+                let voulu = |c: &PathBuf| matches!(extension(c).as_deref(), Some("safetensors" | "json"));
+                let mut chemins: Vec<_> = entrees.flatten().map(|e| e.path()).filter(voulu).collect();
+                chemins.sort();
+                Ok(chemins)
+            }
+            Self::Hub(reference) => Self::depuis_chemin(&reference.rapatrier()?)?.fichiers(),
         }
     }
 }
