@@ -13,14 +13,14 @@ pub(crate) struct FauxMoteur {
     pub(crate) jetons_vus: Vec<u32>,
 }
 
-struct FauxCache(usize);
+struct FauxCache(Vec<usize>);
 
 impl CacheKv for FauxCache {
-    fn longueur(&self, _sequence: usize) -> usize {
-        self.0
+    fn longueur(&self, sequence: usize) -> usize {
+        self.0[sequence]
     }
-    fn tronquer(&mut self, _sequence: usize, longueur: usize) {
-        self.0 = self.0.min(longueur);
+    fn tronquer(&mut self, sequence: usize, longueur: usize) {
+        self.0[sequence] = self.0[sequence].min(longueur);
     }
     fn octets(&self) -> usize {
         0
@@ -54,7 +54,7 @@ impl Moteur for FauxMoteur {
         Fiche::default()
     }
     fn nouvel_etat(&self, capacite: usize, nb_sequences: usize) -> Resultat<Etat> {
-        Ok(Etat::nouveau(Box::new(FauxCache(0)), capacite, nb_sequences))
+        Ok(Etat::nouveau(Box::new(FauxCache(vec![0; nb_sequences])), capacite, nb_sequences))
     }
     fn propager_dans(&mut self, lot: &Lot, etat: &mut Etat, logits: &mut Logits) -> Resultat<()> {
         let taille = self.architecture.taille_vocabulaire;
@@ -62,14 +62,15 @@ impl Moteur for FauxMoteur {
         let capacite = etat.capacite();
         let cache = etat.cache::<FauxCache>().unwrap();
         for entree in &lot.entrees {
-            assert!(cache.0 < capacite, "contexte dépassé");
+            let place = &mut cache.0[entree.sequence];
+            assert!(*place < capacite, "contexte dépassé");
             if entree.logits {
                 let debut = logits.valeurs.len();
                 logits.valeurs.resize(debut + taille, 0.0);
-                (self.regle)(cache.0, entree.jeton, &mut logits.valeurs[debut..]);
+                (self.regle)(*place, entree.jeton, &mut logits.valeurs[debut..]);
             }
             self.jetons_vus.push(entree.jeton);
-            cache.0 += 1;
+            *place += 1;
         }
         self.tailles_lots.push(lot.entrees.len());
         Ok(())

@@ -5,18 +5,39 @@ fn decouper_ou_paniquer(methode: Methode, contexte: usize, nb_jetons: usize) -> 
     decouper(methode, contexte, "essai.txt", nb_jetons).unwrap()
 }
 
-fn mesurer_tout(moteur: &mut FauxMoteur, jetons: &[u32], methode: Methode, contexte: usize) -> Cumul {
+/// Surprises de tout le texte, par groupes de `sequences` fenêtres.
+fn noter_tout(
+    moteur: &mut FauxMoteur,
+    jetons: &[u32],
+    fenetres: &[Fenetre],
+    (contexte, sequences, fils, lignes_max): (usize, usize, usize, usize),
+    debut: Option<u32>,
+) -> Vec<f64> {
+    let mut notateur = Notateur::nouveau(moteur, contexte, sequences, fils).unwrap();
+    notateur.lignes_max = lignes_max;
+    let mut surprises = Vec::new();
+    for groupe in fenetres.chunks(sequences) {
+        let extraits: Vec<_> = groupe.iter().map(|&fenetre| Extrait { jetons, fenetre, debut }).collect();
+        surprises.extend(notateur.noter(&extraits, None).unwrap().into_iter().flatten());
+    }
+    surprises
+}
+
+fn mesurer_tout(moteur: &mut FauxMoteur, jetons: &[u32], methode: Methode, contexte: usize) -> Vec<f64> {
     let fenetres = decouper_ou_paniquer(methode, contexte, jetons.len());
-    let mut notateur = Notateur::nouveau(moteur, contexte, 2).unwrap();
-    mesurer(&mut notateur, jetons, &fenetres, None, &mut |_, _| ()).unwrap()
+    noter_tout(moteur, jetons, &fenetres, (contexte, 3, 2, 1000), None)
+}
+
+fn moyenne(surprises: &[f64]) -> f64 {
+    surprises.iter().sum::<f64>() / surprises.len() as f64
 }
 
 #[test]
 fn un_modele_uniforme_a_pour_perplexite_la_taille_de_son_vocabulaire() {
     let jetons: Vec<u32> = (0..100).map(|i| i * 7 % 50).collect();
-    for methode in [Methode::Fenetres, Methode::Glissante { enjambee: 5 }] {
-        let cumul = mesurer_tout(&mut FauxMoteur::uniforme(50), &jetons, methode, 16);
-        assert!((cumul.moyenne().exp() - 50.0).abs() < 1e-9, "{methode:?}");
+    for methode in [Methode::Fenetres, Methode::Glissante { enjambee: 5 }, Methode::Documents] {
+        let surprises = mesurer_tout(&mut FauxMoteur::uniforme(50), &jetons, methode, 16);
+        assert!((moyenne(&surprises).exp() - 50.0).abs() < 1e-4, "{methode:?}");
     }
 }
 
@@ -34,21 +55,42 @@ fn les_fenetres_de_llama_cpp_notent_255_jetons_sur_512() {
 }
 
 #[test]
-fn la_glissante_note_chaque_jeton_une_fois_avec_assez_de_contexte() {
-    for (nb_jetons, contexte, enjambee) in
-        [(100, 16, 5), (100, 16, 15), (100, 16, 1), (10, 16, 4), (17, 16, 3), (2, 2, 1)]
-    {
-        let mut notes = vec![0; nb_jetons];
-        for (rang, f) in
-            decouper_ou_paniquer(Methode::Glissante { enjambee }, contexte, nb_jetons).iter().enumerate()
-        {
-            assert!(f.fin - f.debut <= contexte);
-            assert!(rang == 0 || f.premier_note - f.debut >= contexte - enjambee);
-            notes[f.premier_note..f.fin].iter_mut().for_each(|n| *n += 1);
+fn la_glissante_et_les_documents_notent_chaque_jeton_une_fois() {
+    for (nb_jetons, contexte, enjambee) in [
+        (100, 16, 5),
+        (100, 16, 15),
+        (100, 16, 1),
+        (10, 16, 4),
+        (17, 16, 3),
+        (2, 2, 1),
+        (33, 16, 3),
+        (34, 16, 4),
+    ] {
+        for methode in [Methode::Glissante { enjambee }, Methode::Documents] {
+            let mut notes = vec![0; nb_jetons];
+            for (rang, f) in decouper_ou_paniquer(methode, contexte, nb_jetons).iter().enumerate() {
+                assert!(f.nb_calcules() <= contexte, "{methode:?} {f:?}");
+                let glissante = methode != Methode::Documents;
+                assert!(!glissante || rang == 0 || f.premier_note - f.debut >= contexte - enjambee);
+                notes[f.premier_note..f.fin].iter_mut().for_each(|n| *n += 1);
+            }
+            assert_eq!(notes[0], 0);
+            assert!(notes[1..].iter().all(|n| *n == 1), "{methode:?} {nb_jetons} {contexte} : {notes:?}");
         }
-        assert_eq!(notes[0], 0);
-        assert!(notes[1..].iter().all(|n| *n == 1), "{nb_jetons} {contexte} {enjambee} : {notes:?}");
     }
+}
+
+#[test]
+fn les_documents_se_deroulent_comme_dans_lm_evaluation_harness() {
+    // list(map(make_disjoint_window, get_rolling_token_windows([0..9], prefix, 4, 1))) donne
+    // ([p], [0..3]), ([3], [4..7]) et ([5, 6, 7], [8, 9]) ; ici le préfixe occupe le rang 0.
+    let fenetres = decouper_ou_paniquer(Methode::Documents, 4, 11);
+    let attendu = [
+        Fenetre { debut: 0, premier_note: 1, fin: 5 },
+        Fenetre { debut: 4, premier_note: 5, fin: 9 },
+        Fenetre { debut: 6, premier_note: 9, fin: 11 },
+    ];
+    assert_eq!(fenetres, attendu);
 }
 
 /// Donne 3/4 au successeur du jeton vu, et partage le reste entre les trois autres.
@@ -61,10 +103,10 @@ fn successeur(_position: usize, jeton: u32, ligne: &mut [f32]) {
 fn une_fenetre_faite_a_la_main() {
     // Notés : les jetons de rangs 3 et 4 (contexte 5) ; 2→3 suit la règle, 3→1 non.
     let jetons = [0, 1, 2, 3, 1];
-    let cumul = mesurer_tout(&mut FauxMoteur::nouveau(4, successeur), &jetons, Methode::Fenetres, 5);
-    assert_eq!(cumul.nombre(), 2);
+    let surprises = mesurer_tout(&mut FauxMoteur::nouveau(4, successeur), &jetons, Methode::Fenetres, 5);
+    assert_eq!(surprises.len(), 2);
     let attendu = -(0.75_f64.ln() + (0.25_f64 / 3.0).ln()) / 2.0;
-    assert!((cumul.moyenne() - attendu).abs() < 1e-6);
+    assert!((moyenne(&surprises) - attendu).abs() < 1e-6);
 }
 
 #[test]
@@ -72,28 +114,25 @@ fn le_premier_jeton_de_chaque_fenetre_devient_celui_de_debut() {
     let jetons: Vec<u32> = (10..18).collect();
     let fenetres = decouper_ou_paniquer(Methode::Fenetres, 4, 8);
     let mut moteur = FauxMoteur::uniforme(20);
-    let mut notateur = Notateur::nouveau(&mut moteur, 4, 1).unwrap();
-    mesurer(&mut notateur, &jetons, &fenetres, Some(1), &mut |_, _| ()).unwrap();
+    noter_tout(&mut moteur, &jetons, &fenetres, (4, 1, 1, 1000), Some(1));
     assert_eq!(moteur.jetons_vus, [1, 11, 12, 1, 15, 16]);
 }
 
 #[test]
-fn le_resultat_ne_depend_ni_des_morceaux_ni_des_fils() {
+fn le_resultat_ne_depend_ni_des_lots_ni_des_morceaux_ni_des_fils() {
     let jetons: Vec<u32> = (0..64).map(|i| i * i % 4).collect();
-    let fenetre = Fenetre { debut: 0, premier_note: 1, fin: 64 };
-    let noter = |lignes_max, fils| {
+    let fenetres = decouper_ou_paniquer(Methode::Glissante { enjambee: 5 }, 16, 64);
+    let noter = |sequences, lignes_max, fils| {
         let mut moteur = FauxMoteur::nouveau(4, successeur);
-        let mut notateur = Notateur::nouveau(&mut moteur, 64, fils).unwrap();
-        notateur.lignes_max = lignes_max;
-        let surprises = notateur.noter(&jetons, fenetre, None).unwrap();
+        let surprises = noter_tout(&mut moteur, &jetons, &fenetres, (16, sequences, fils, lignes_max), None);
         (surprises, moteur.tailles_lots)
     };
-    let (entier, lots) = noter(1000, 1);
-    assert_eq!((entier.len(), lots), (63, vec![63]));
-    for (lignes_max, fils, morceaux) in [(10, 1, 7), (10, 3, 7), (1, 2, 63), (63, 64, 1)] {
-        let (surprises, lots) = noter(lignes_max, fils);
-        assert_eq!(surprises, entier, "{lignes_max} lignes, {fils} fils");
-        assert_eq!(lots.len(), morceaux);
+    let (seules, lots) = noter(1, 1000, 1);
+    assert_eq!((seules.len(), lots.len()), (63, fenetres.len()));
+    for (sequences, lignes_max, fils) in [(1, 7, 1), (4, 1000, 1), (4, 7, 3), (64, 1, 2), (100, 1000, 64)] {
+        let (surprises, lots) = noter(sequences, lignes_max, fils);
+        assert_eq!(surprises, seules, "{sequences} séquences, {lignes_max} lignes, {fils} fils");
+        assert!(lignes_max == 1000 || lots.len() > fenetres.len() / sequences);
     }
 }
 
@@ -116,16 +155,22 @@ fn des_logits_nan_ou_infinis_arretent_la_mesure() {
         [|_, _, ligne| ligne[2] = f32::NAN, |_, _, ligne| ligne[2] = f32::INFINITY];
     for regle in regles {
         let mut moteur = FauxMoteur::nouveau(4, regle);
-        let mut notateur = Notateur::nouveau(&mut moteur, 4, 1).unwrap();
+        let mut notateur = Notateur::nouveau(&mut moteur, 4, 1, 1).unwrap();
         let fenetre = Fenetre { debut: 0, premier_note: 1, fin: 4 };
-        let message = notateur.noter(&[0, 1, 2, 3], fenetre, None).unwrap_err().to_string();
+        let extrait = Extrait { jetons: &[0, 1, 2, 3], fenetre, debut: None };
+        let message = notateur.noter(&[extrait], None).unwrap_err().to_string();
         assert!(message.contains("nombres finis"), "{message}");
     }
 }
 
 #[test]
-fn la_surprise_reste_juste_pour_de_grands_logits() {
-    let vue = surprise(&[1e4, 1e4, -1e4], 1);
-    assert!((vue - 2.0_f64.ln()).abs() < 1e-9);
-    assert!((surprise(&[0.0, 50.0], 0) - 50.0).abs() < 1e-6);
+fn une_part_s_ecrit_rang_sur_nombre_et_les_parts_se_partagent_tout() {
+    assert_eq!("3/64".parse(), Ok(Part { rang: 3, nombre: 64 }));
+    for refuse in ["0/4", "5/4", "3", "a/b", "1/0", "-1/2", ""] {
+        assert!(refuse.parse::<Part>().unwrap_err().contains("3/64"), "{refuse}");
+    }
+    for groupe in 0..20 {
+        let parts = (1..=7).filter(|&rang| Part { rang, nombre: 7 }.contient(groupe));
+        assert_eq!(parts.count(), 1);
+    }
 }
