@@ -160,7 +160,7 @@ impl Arguments {
         objet["avg_ts"].as_f64().context("llama-bench ne dit pas « avg_ts »")
     }
 
-    /// Lance un banc et rend le seul objet de son tableau JSON.
+    /// Lance un banc et rend l'objet JSON de sa seule épreuve.
     fn lancer(&self, mut commande: Command, modele: &Path, epreuve: Epreuve) -> Result<Value> {
         commande.arg("-m").arg(modele).args(["-t", &self.fils.to_string()]);
         commande.args(["-p", &epreuve.amorcage.to_string(), "-n", &epreuve.decodage.to_string()]);
@@ -169,11 +169,15 @@ impl Arguments {
         if !sortie.status.success() {
             bail!("« {programme} » a échoué : {}", String::from_utf8_lossy(&sortie.stderr).trim());
         }
-        let objets: Vec<Value> = serde_json::from_slice(&sortie.stdout)
-            .with_context(|| format!("« {programme} » n'a pas écrit un tableau JSON"))?;
-        let [objet] = objets.try_into().map_err(|o: Vec<_>| {
-            anyhow::anyhow!("« {programme} » a rendu {} épreuves au lieu d'une", o.len())
-        })?;
-        Ok(objet)
+        let mut rapport: Value = serde_json::from_slice(&sortie.stdout)
+            .with_context(|| format!("« {programme} » n'a pas écrit de JSON"))?;
+        // llama-bench rend un tableau d'épreuves ; rasfr, un objet qui en contient un.
+        let epreuves = if rapport.is_array() { rapport } else { rapport["epreuves"].take() };
+        match epreuves.as_array().map(Vec::as_slice) {
+            Some([objet]) => Ok(objet.clone()),
+            autres => {
+                bail!("« {programme} » a rendu {} épreuves au lieu d'une", autres.map_or(0, <[_]>::len))
+            }
+        }
     }
 }

@@ -89,6 +89,15 @@ impl OptionsModele {
         self.fils.unwrap_or_else(tous)
     }
 
+    /// Rang de la carte que le calcul peut employer, si les options n'imposent pas le processeur.
+    pub fn carte_possible(&self) -> Option<usize> {
+        match (self.moteur_voulu().ok()?, self.appareil) {
+            (Some(CUDA) | None, Appareil::Cuda(rang)) => Some(rang),
+            (Some(CUDA) | None, _) => Some(0),
+            _ => None,
+        }
+    }
+
     /// Charge le modèle demandé, ou celui que contient le programme.
     ///
     /// # Errors

@@ -78,6 +78,14 @@ pub struct Tableau {
 }
 
 impl Tableau {
+    /// Un objet par ligne, pour les programmes.
+    pub fn en_objets(&self) -> Vec<Map<String, Value>> {
+        let objet = |ligne: &Vec<Cellule>| {
+            self.colonnes.iter().zip(ligne).map(|(c, v)| (c.cle.to_owned(), v.pour_json())).collect()
+        };
+        self.lignes.iter().map(objet).collect()
+    }
+
     /// Titres et lignes des seules colonnes montrées aux lecteurs.
     fn lisible(&self) -> (Vec<&'static str>, Vec<Vec<&Cellule>>) {
         let montrees =
@@ -174,11 +182,7 @@ pub struct Json;
 
 impl Exporteur for Json {
     fn exporter(&self, tableau: &Tableau, sortie: &mut dyn Write) -> io::Result<()> {
-        let objet = |ligne: &Vec<Cellule>| -> Map<String, Value> {
-            tableau.colonnes.iter().zip(ligne).map(|(c, v)| (c.cle.to_owned(), v.pour_json())).collect()
-        };
-        let objets: Vec<_> = tableau.lignes.iter().map(objet).collect();
-        writeln!(sortie, "{:#}", json!(objets))
+        writeln!(sortie, "{:#}", json!(tableau.en_objets()))
     }
 }
 
