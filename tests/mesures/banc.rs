@@ -128,10 +128,15 @@ fn le_tableau_de_l_article_sort_en_une_commande() {
     let (code, sortie, erreur) =
         atelier.lancer("benchmark --paper -f a.txt -p 0 -n 4 -r 1 --baseline temoin.gguf");
     assert_eq!(code, Some(0), "{erreur}");
-    for attendu in ["Modèle", "Perplexité", "W", "€/an", "260,000", "28,5 jetons/s", "1,13 To/s"] {
+    for attendu in ["Modèle", "Perplexité", "Borne", "260,000", "28,5 jetons/s", "1,13 To/s"] {
         assert!(sortie.contains(attendu), "« {attendu} » absent de :\n{sortie}");
     }
-    assert_eq!(sortie.matches("rasfr  ").count(), 2, "deux modèles :\n{sortie}");
+    assert_eq!(sortie.matches("┆ rasfr").count(), 2, "deux modèles :\n{sortie}");
+    let (_, csv, _) = atelier.lancer("benchmark --paper -f a.txt -p 0 -n 4 -r 1 --csv");
+    assert!(
+        csv.starts_with("modele,programme,perplexite,jetons_par_seconde,borne,memoire,watts,euros_par_an,"),
+        "{csv}"
+    );
 }
 
 #[test]

@@ -86,8 +86,12 @@ fn comparer_modeles(arguments: &Arguments) -> Result<()> {
     let appris = sujets.iter().map(|s| s.modele.architecture.contexte_max).min().unwrap_or(0);
     let reglage = arguments.reglage(appris);
     let mut mesures = Vec::new();
-    for sujet in &sujets {
-        let releve = Calcul::des_textes(sujet, &textes, reglage)?.executer(Travail::default())?;
+    for (sujet, nom) in sujets.iter().zip(&noms) {
+        let mut releve = Calcul::des_textes(sujet, &textes, reglage)?.executer(Travail::default())?;
+        // Deux quantifications d'un même modèle portent le même nom : les fichiers les distinguent.
+        if let Some(nom) = nom.as_deref().and_then(|n| Path::new(n).file_stem()) {
+            releve.modele = nom.to_string_lossy().into_owned();
+        }
         mesures.push((releve, sujet.bits_par_poids()));
     }
     let (premier, _) = &mesures[0];

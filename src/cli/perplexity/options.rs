@@ -138,10 +138,10 @@ pub(super) struct OptionsSortie {
 
 const AIDE: &str = "\
 Méthodes :
-  fenetres   celle de llama.cpp : fenêtres qui se suivent, seconde moitié notée, premier jeton remplacé
-             par celui de début ; les documents d'un fichier sont mis bout à bout.
-  --stride   celle de transformers : chaque jeton est noté une fois, avec au moins (contexte − N) jetons
-             devant lui, sauf dans la première fenêtre.
-  documents  celle de lm-evaluation-harness : chaque document seul, tous ses jetons notés une fois ;
-             donne aussi la perplexité par mot et par octet.
+  fenetres   celle de llama.cpp : fenêtres qui se suivent, seconde moitié notée, premier jeton
+             remplacé par celui de début ; les documents d'un fichier sont mis bout à bout.
+  --stride   celle de transformers : chaque jeton est noté une fois, avec au moins
+             (contexte − N) jetons devant lui, sauf dans la première fenêtre.
+  documents  celle de lm-evaluation-harness : chaque document seul, tous ses jetons notés une
+             fois ; donne aussi la perplexité par mot et par octet.
 Le saut de ligne qui termine un fichier de texte ne compte pas.";

@@ -86,12 +86,15 @@ impl Tableau {
         self.lignes.iter().map(objet).collect()
     }
 
-    /// Titres et lignes des seules colonnes montrées aux lecteurs.
+    /// Titres et lignes des seules colonnes montrées aux lecteurs : celles qui ont un titre et disent quelque
+    /// chose.
     fn lisible(&self) -> (Vec<&'static str>, Vec<Vec<&Cellule>>) {
-        let montrees =
-            |ligne| self.colonnes.iter().zip::<&Vec<Cellule>>(ligne).filter(|c| !c.0.titre.is_empty());
-        let titres = self.colonnes.iter().map(|c| c.titre).filter(|t| !t.is_empty()).collect();
-        (titres, self.lignes.iter().map(|l| montrees(l).map(|(_, cellule)| cellule).collect()).collect())
+        let muette = |cellule: &Cellule| matches!(cellule, Cellule::Indisponible | Cellule::SansObjet);
+        let dit = |i: usize| self.lignes.is_empty() || self.lignes.iter().any(|l| !muette(&l[i]));
+        let montrees: Vec<usize> =
+            (0..self.colonnes.len()).filter(|i| !self.colonnes[*i].titre.is_empty() && dit(*i)).collect();
+        let titres = montrees.iter().map(|i| self.colonnes[*i].titre).collect();
+        (titres, self.lignes.iter().map(|l| montrees.iter().map(|i| &l[*i]).collect()).collect())
     }
 }
 
@@ -230,6 +233,18 @@ mod tests {
         let attendu = "- Modèle : essai\n\n| Épreuve | jetons/s |\n| --- | ---: |\n| pp512 | 1\u{202f}234,6 |\n\
                        | a,\"b\\|c\" | 1\u{202f}234,6 |\n";
         assert_eq!(exporter(&Markdown), attendu);
+    }
+
+    #[test]
+    fn une_colonne_qui_ne_dit_rien_est_tue_aux_lecteurs() {
+        let mut tableau = exemple();
+        tableau.colonnes.push(Colonne { titre: "W", cle: "watts" });
+        tableau.lignes[0].push(Cellule::Indisponible);
+        tableau.lignes[1].push(Cellule::SansObjet);
+        let mut sortie = Vec::new();
+        Markdown.exporter(&tableau, &mut sortie).unwrap();
+        assert!(!String::from_utf8(sortie).unwrap().contains("W |"));
+        assert_eq!(tableau.en_objets()[0]["watts"], Value::Null);
     }
 
     #[test]

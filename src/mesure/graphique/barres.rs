@@ -7,7 +7,7 @@ use plotters::prelude::{DrawingBackend, RGBColor};
 use plotters::style::Color;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{ENCRE, Refus, graduer, style};
+use super::{ENCRE, Refus, abreger, graduer, style};
 use crate::nombres::ecrire_reel;
 
 const MARGE_HAUT: i32 = 44;
@@ -55,22 +55,22 @@ impl Barres {
         let longueurs = self.barres.iter().flat_map(|b| [b.valeur, b.intervalle[1]]);
         let max = longueurs.filter(|v| v.is_finite()).fold(0.0, f64::max).max(1e-9);
         let x = |v: f64| MARGE_GAUCHE + (v / max * f64::from(largeur)) as i32;
-        zone.draw_text(&self.titre, &style(17), (24, 12))?;
+        zone.draw_text(&self.titre, &style(19), (24, 12))?;
         let (pas, decimales) = graduer(0.0, max);
-        let sous = style(13).pos(Pos::new(HPos::Center, VPos::Top));
+        let sous = style(15).pos(Pos::new(HPos::Center, VPos::Top));
         for i in 0..=(max / pas) as u32 {
             let v = f64::from(i) * pas;
             zone.draw(&PathElement::new(vec![(x(v), MARGE_HAUT), (x(v), bas)], ENCRE.mix(0.15)))?;
             zone.draw_text(&ecrire_reel(v, decimales), &sous, (x(v), bas + 6))?;
         }
         zone.draw_text(&self.axe, &sous, (MARGE_GAUCHE + largeur / 2, bas + 28))?;
-        let devant = style(14).pos(Pos::new(HPos::Right, VPos::Center));
-        let derriere = style(14).pos(Pos::new(HPos::Left, VPos::Center));
+        let devant = style(16).pos(Pos::new(HPos::Right, VPos::Center));
+        let derriere = style(16).pos(Pos::new(HPos::Left, VPos::Center));
         for (rang, barre) in (0..).zip(&self.barres) {
             let milieu = MARGE_HAUT + PAS * rang + PAS / 2;
             let (haut, fond) = (milieu - EPAISSEUR / 2, milieu + EPAISSEUR / 2);
             zone.draw(&Rectangle::new([(x(0.0), haut), (x(barre.valeur), fond)], couleur.filled()))?;
-            zone.draw_text(&barre.nom, &devant, (MARGE_GAUCHE - 10, milieu))?;
+            zone.draw_text(&abreger(&barre.nom, 22), &devant, (MARGE_GAUCHE - 10, milieu))?;
             let mut fin = x(barre.valeur);
             if barre.intervalle.iter().all(|v| v.is_finite()) {
                 let [a, b] = barre.intervalle.map(x);

@@ -129,8 +129,8 @@ impl Image {
         register_font(FAMILLE, FontStyle::Normal, POLICE).map_err(|_| "police illisible")?;
         zone.fill(&WHITE)?;
         let (entete, mut reste) = zone.split_vertically(HAUTEUR_TITRE);
-        entete.draw_text(&self.titre, &style(24), (24, 16))?;
-        entete.draw_text(&self.legende, &style(14), (24, 50))?;
+        entete.draw_text(&abreger(&self.titre, 62), &style(26), (24, 14))?;
+        entete.draw_text(&abreger(&self.legende, 110), &style(16), (24, 50))?;
         for (rang, panneau) in self.panneaux.iter().enumerate() {
             let (ici, suite) = reste.split_vertically(panneau.hauteur());
             match panneau {
@@ -146,6 +146,15 @@ impl Image {
 
 fn style(taille: i32) -> TextStyle<'static> {
     (FAMILLE, taille).into_font().color(&ENCRE.to_rgba())
+}
+
+/// Les `nombre` premiers caractères d'un texte, ce qui est coupé se voyant.
+fn abreger(texte: &str, nombre: usize) -> String {
+    if texte.chars().count() <= nombre {
+        return texte.to_owned();
+    }
+    let debut: String = texte.chars().take(nombre).collect();
+    format!("{}…", debut.trim_end())
 }
 
 /// Graduations rondes de `[bas, haut]`, six environ : leur pas et leurs décimales.

@@ -6,9 +6,10 @@ use plotters::drawing::DrawingArea;
 use plotters::element::{Circle, EmptyElement, ErrorBar, PathElement, Text};
 use plotters::prelude::DrawingBackend;
 use plotters::series::LineSeries;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, WHITE};
 
-use super::{COULEURS, ENCRE, Refus, graduer, style};
+use super::{COULEURS, ENCRE, Refus, abreger, graduer, style};
 use crate::nombres::ecrire_reel;
 
 pub(super) const HAUTEUR: u32 = 420;
@@ -73,13 +74,15 @@ impl Nuage {
     {
         let [[x0, x1], [y0, y1]] = self.etendues();
         let mut graphique = ChartBuilder::on(zone)
-            .caption(&self.titre, style(17))
+            .caption(&self.titre, style(19))
             .margin(18)
             .margin_right(40)
             .x_label_area_size(52)
             .y_label_area_size(90)
             .build_cartesian_2d(x0..x1, y0..y1)?;
-        let (dx, dy) = (graduer(x0, x1).1, graduer(y0, y1).1);
+        // Plotters met jusqu'à deux fois plus de graduations que `graduer`.
+        let decimales = |bas: f64, haut: f64| graduer(bas, bas + (haut - bas) / 2.0).1;
+        let (dx, dy) = (decimales(x0, x1), decimales(y0, y1));
         graphique
             .configure_mesh()
             .light_line_style(WHITE)
@@ -90,8 +93,8 @@ impl Nuage {
             .y_label_formatter(&|v| ecrire_reel(*v, dy))
             .x_desc(&self.axes[0])
             .y_desc(&self.axes[1])
-            .label_style(style(13))
-            .axis_desc_style(style(14))
+            .label_style(style(15))
+            .axis_desc_style(style(17))
             .draw()?;
         for (serie, couleur) in self.series.iter().zip(COULEURS.iter().cycle()) {
             let trait_ = couleur.stroke_width(2);
@@ -109,7 +112,12 @@ impl Nuage {
             graphique
                 .draw_series(serie.points.iter().map(|p| Circle::new((p.x, p.y), 4, couleur.filled())))?;
             if let [seul] = serie.points.as_slice() {
-                let nom = Text::new(serie.nom.clone(), (10, -8), style(13));
+                // À droite du graphique, le nom va à gauche de son point.
+                let a_droite = seul.x > f64::midpoint(x0, x1);
+                let cote = if a_droite { HPos::Right } else { HPos::Left };
+                let place = (if a_droite { -10 } else { 10 }, -10);
+                let police = style(15).pos(Pos::new(cote, VPos::Center));
+                let nom = Text::new(abreger(&serie.nom, 40), place, police);
                 graphique.draw_series(std::iter::once(EmptyElement::at((seul.x, seul.y)) + nom))?;
             }
         }
@@ -119,7 +127,7 @@ impl Nuage {
                 .position(SeriesLabelPosition::UpperRight)
                 .background_style(WHITE.mix(0.85))
                 .border_style(ENCRE.mix(0.3))
-                .label_font(style(13))
+                .label_font(style(15))
                 .draw()?;
         }
         Ok(())
