@@ -38,7 +38,7 @@ fn un_mauvais_usage_rend_2_et_ne_dit_rien_sur_la_sortie_standard() {
         (&[], "Utilisation : rasfr"),
         (&["perplexty"], "vouliez-vous dire « perplexity » ?"),
         (&["help", "perplexty"], "vouliez-vous dire « perplexity » ?"),
-        (&["perplexity"], "il manque « --file <FICHIER>... »"),
+        (&["perplexity"], "aucun texte : donnez -f CHEMIN"),
         (&["perplexity", "-f", "a", "--ctx", "0"], "d'au moins 1"),
         (&["benchmark", "--json", "--csv"], "« --json » ne va pas avec « --csv »"),
         (&["benchmark", "-p", "0", "-n", "0"], "rien à mesurer"),

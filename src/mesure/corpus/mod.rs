@@ -141,7 +141,7 @@ fn rien(fichiers: &[FichierLu], nombre: usize, ecartes: Ecartes) -> Erreur {
     let nom = fichiers.first().map_or_else(|| "corpus".to_owned(), |f| f.chemin.clone());
     let detail = match (fichiers.len(), nombre) {
         (0, _) => "aucun fichier à lire".to_owned(),
-        (_, 0) => "il est vide".to_owned(),
+        (_, lus) if lus == ecartes.vides => "il est vide".to_owned(),
         (_, lus) => format!("aucun des {lus} documents lus n'est gardé ({ecartes})"),
     };
     Erreur::Texte { nom, detail }

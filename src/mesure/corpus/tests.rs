@@ -158,7 +158,7 @@ fn un_corpus_abime_est_refuse_par_une_phrase_qui_le_situe() {
         ("c.jsonl", deux(br#"{"content":12}"#), ["ligne 2", "content"]),
         ("d.jsonl", deux(b"\xff\xfe"), ["ligne 2", "JSON"]),
         ("e.parquet", b"PAR1 rien".to_vec(), ["e.parquet", "Parquet"]),
-        ("f.txt", Vec::new(), ["f.txt", "aucun des 1 documents"]),
+        ("f.txt", Vec::new(), ["f.txt", "vide"]),
         ("g.jsonl", b"\n\n".to_vec(), ["g.jsonl", "vide"]),
         ("h.jsonl.zst", b"rien".to_vec(), ["h.jsonl.zst", "impossible"]),
     ] {

@@ -129,8 +129,8 @@ impl Image {
         register_font(FAMILLE, FontStyle::Normal, POLICE).map_err(|_| "police illisible")?;
         zone.fill(&WHITE)?;
         let (entete, mut reste) = zone.split_vertically(HAUTEUR_TITRE);
-        entete.draw_text(&abreger(&self.titre, 62), &style(26), (24, 14))?;
-        entete.draw_text(&abreger(&self.legende, 110), &style(16), (24, 50))?;
+        entete.draw_text(&abreger(&self.titre, 62), &style(26), (24, 18))?;
+        entete.draw_text(&abreger(&self.legende, 110), &style(16), (24, 52))?;
         for (rang, panneau) in self.panneaux.iter().enumerate() {
             let (ici, suite) = reste.split_vertically(panneau.hauteur());
             match panneau {
