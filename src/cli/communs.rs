@@ -31,7 +31,8 @@ pub struct OptionsModele {
     /// Fils de calcul ; sans cette option, tous les cœurs
     #[arg(short = 't', long = "threads", value_name = "N", value_parser = entier_positif)]
     pub fils: Option<usize>,
-    /// Appareil de calcul : auto (la carte graphique s'il y en a une), cpu, cuda ou cuda:N
+    /// Appareil de calcul : auto (la carte graphique s'il y en a une), cpu, cuda, cuda:N, ou cuda:N,M… (les cartes
+    /// se partagent les couches)
     #[arg(long = "device", value_name = "APPAREIL", default_value = "auto")]
     pub appareil: Appareil,
     /// Moteur imposé au lieu de celui de l'appareil : cpu, cuda, ou reference (lent, en f32, pour vérifier)
@@ -43,11 +44,15 @@ pub struct OptionsModele {
     pub isa: Option<Niveau>,
     /// Octets que peuvent occuper les couches réemballées du moteur cpu (300M, 2G…) ; les autres couches
     /// sont refaites depuis le fichier à chaque passage. Sans cette option, toutes restent en mémoire
-    #[arg(long = "memory", value_name = "OCTETS", value_parser = taille::octets)]
+    #[arg(long = "memory", value_name = "OCTETS", value_parser = taille::octets, group = "budget")]
     pub memoire: Option<usize>,
-    /// Couches gardées quand --memory ne les contient pas toutes : lru (les dernières employées),
+    /// Octets que le moteur cuda peut prendre sur chaque carte (6G…) : poids, cache et travail ; les couches qui n'y
+    /// tiennent pas passent par la carte à chaque passage. Sans cette option, tout y reste
+    #[arg(long = "vram", value_name = "OCTETS", value_parser = taille::octets, group = "budget")]
+    pub vram: Option<usize>,
+    /// Couches gardées quand --memory ou --vram ne les contient pas toutes : lru (les dernières employées),
     /// epingle (toujours les premières) ou auto (celle des deux qui en refait le moins) [défaut : auto]
-    #[arg(long = "policy", value_name = "POLITIQUE", requires = "memoire")]
+    #[arg(long = "policy", value_name = "POLITIQUE", requires = "budget")]
     pub politique: Option<Politique>,
     /// Cache des clés et des valeurs du moteur cpu : f16, q8_0 ou q4_0 (3,6 fois plus petit que f16)
     #[arg(long = "kv", value_name = "FORMAT", default_value = "f16")]
@@ -55,14 +60,14 @@ pub struct OptionsModele {
 }
 
 /// Appareil demandé par `--device`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appareil {
     /// La première carte graphique s'il y en a une, sinon le processeur.
     Auto,
     /// Le processeur.
     Cpu,
-    /// La carte graphique de ce rang.
-    Cuda(usize),
+    /// Les cartes graphiques de ces rangs, dans l'ordre des couches.
+    Cuda(Vec<usize>),
 }
 
 impl FromStr for Appareil {
@@ -72,12 +77,12 @@ impl FromStr for Appareil {
         match texte {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
+            "cuda" => Ok(Self::Cuda(vec![0])),
             _ => texte
                 .strip_prefix("cuda:")
-                .and_then(|rang| rang.parse().ok())
+                .and_then(|rangs| rangs.split(',').map(|rang| rang.parse().ok()).collect())
                 .map(Self::Cuda)
-                .ok_or_else(|| "auto, cpu, cuda ou cuda:N est attendu".to_owned()),
+                .ok_or_else(|| "auto, cpu, cuda, cuda:N ou cuda:N,M est attendu".to_owned()),
         }
     }
 }
@@ -115,11 +120,12 @@ impl OptionsModele {
     /// # Errors
     /// Moteur inconnu, appareil demandé absent, poids manquants, mémoire insuffisante.
     pub fn fabriquer_moteur(&self, modele: &Modele) -> Result<Box<dyn Moteur>> {
-        let carte = if let Appareil::Cuda(rang) = self.appareil { rang } else { 0 };
+        let cartes = if let Appareil::Cuda(rangs) = &self.appareil { rangs.clone() } else { Vec::new() };
         let fabriquer = |nom: &str| {
             let reglages = Reglages {
                 fils: Some(self.nb_fils()),
-                carte,
+                cartes: cartes.clone(),
+                vram: self.vram,
                 isa: self.isa,
                 kv: self.kv,
                 memoire: self.memoire,
@@ -141,7 +147,7 @@ impl OptionsModele {
 
     /// Le moteur que désignent les options ; `None` si elles laissent le choix.
     fn moteur_voulu(&self) -> Resultat<Option<&str>> {
-        let appareil = match self.appareil {
+        let appareil = match &self.appareil {
             Appareil::Auto => None,
             Appareil::Cpu => Some(CPU),
             Appareil::Cuda(_) => Some(CUDA),
@@ -163,6 +169,11 @@ impl OptionsModele {
             (Some(moteur), Some((option, _))) => {
                 Err(Erreur::Usage(format!("« {option} » ne règle que le moteur cpu, pas le moteur {moteur}")))
             }
+            (Some(moteur @ CPU), None) if self.vram.is_some() => {
+                Err(Erreur::Usage(format!("« --vram » ne règle que le moteur cuda, pas le moteur {moteur}")))
+            }
+            // Borner la carte, c'est la vouloir.
+            (None, None) if self.vram.is_some() => Ok(Some(CUDA)),
             (voulu, None) => Ok(voulu),
         }
     }
@@ -200,9 +211,10 @@ mod tests {
     #[test]
     fn l_appareil_se_nomme_avec_ou_sans_rang() {
         assert_eq!("auto".parse(), Ok(Appareil::Auto));
-        assert_eq!("cuda".parse(), Ok(Appareil::Cuda(0)));
-        assert_eq!("cuda:3".parse(), Ok(Appareil::Cuda(3)));
-        for refuse in ["", "gpu", "cuda:", "cuda:-1", "cuda:x"] {
+        assert_eq!("cuda".parse(), Ok(Appareil::Cuda(vec![0])));
+        assert_eq!("cuda:3".parse(), Ok(Appareil::Cuda(vec![3])));
+        assert_eq!("cuda:1,0".parse(), Ok(Appareil::Cuda(vec![1, 0])));
+        for refuse in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "cuda:0,", "cuda:0,,1"] {
             assert!(refuse.parse::<Appareil>().unwrap_err().contains("cuda:N"));
         }
     }
@@ -227,6 +239,7 @@ mod tests {
         assert_eq!(moteur_voulu("--kv q8_0"), Ok(Some("cpu".into())));
         assert_eq!(moteur_voulu("--kv f16"), Ok(None));
         assert_eq!(moteur_voulu("--device cuda:1"), Ok(Some("cuda".into())));
+        assert_eq!(moteur_voulu("--vram 6G --policy lru"), Ok(Some("cuda".into())));
         assert_eq!(moteur_voulu("--engine reference --device cpu"), Ok(Some("reference".into())));
     }
 
@@ -238,6 +251,9 @@ mod tests {
             "--isa avx2 --device cuda",
             "--memory 1G --engine reference",
             "--kv q4_0 --engine reference",
+            "--vram 1G --device cpu",
+            "--vram 1G --memory 1G",
+            "--policy lru",
             "--engine zut",
         ] {
             assert!(moteur_voulu(arguments).is_err(), "{arguments}");

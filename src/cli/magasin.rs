@@ -8,8 +8,15 @@ use crate::nombres::{ecrire_entier, ecrire_octets, ecrire_reel};
 /// Une ligne pour `--stats`.
 pub(super) fn dire(fiche: FicheMagasin) -> String {
     let c = fiche.compteurs;
+    let lien = fiche.lien.map_or(String::new(), |lien| {
+        format!(
+            " ; lien à {}/s, {} % atteints",
+            ecrire_octets(lien.debit as u64),
+            ecrire_reel(100.0 * lien.part(c.octets_materialises), 1)
+        )
+    });
     format!(
-        "{}, {} sur {} ; {} succès ({} %), {} défauts, {} matérialisés, {} s d'attente",
+        "{}, {} sur {} ; {} succès ({} %), {} défauts, {} matérialisés, {} s d'attente{lien}",
         fiche.politique,
         ecrire_octets(fiche.octets as u64),
         ecrire_octets(fiche.budget as u64),
@@ -34,5 +41,10 @@ pub(super) fn json(fiche: FicheMagasin) -> Value {
         "precharges": c.precharges,
         "octets_materialises": c.octets_materialises,
         "attente_secondes": c.attente.as_secs_f64(),
+        "lien": fiche.lien.map(|lien| json!({
+            "octets_par_seconde": lien.debit,
+            "secondes_de_calcul": lien.duree.as_secs_f64(),
+            "part_atteinte": lien.part(c.octets_materialises),
+        })),
     })
 }

@@ -10,15 +10,19 @@ use super::Carte;
 use crate::erreur::{Erreur, Resultat};
 
 /// Sources des noyaux, dans l'ordre où elles s'emploient l'une l'autre.
-const SOURCES: [(&str, &str); 11] = [
+const SOURCES: [(&str, &str); 15] = [
     ("commun.cu", include_str!("noyaux/commun.cu")),
     ("tenseurs.cu", include_str!("noyaux/tenseurs.cu")),
     ("rangement.cu", include_str!("noyaux/rangement.cu")),
-    ("entree.cu", include_str!("noyaux/entree.cu")),
-    ("produit_vecteur.cu", include_str!("noyaux/produit_vecteur.cu")),
-    ("plongement.cu", include_str!("noyaux/plongement.cu")),
+    ("procedural.cu", include_str!("noyaux/procedural.cu")),
     ("tetes.cu", include_str!("noyaux/tetes.cu")),
+    ("instruction.cu", include_str!("noyaux/instruction.cu")),
+    ("anneau.cu", include_str!("noyaux/anneau.cu")),
+    ("entree.cu", include_str!("noyaux/entree.cu")),
+    ("produit_jeton.cu", include_str!("noyaux/produit_jeton.cu")),
+    ("plongement.cu", include_str!("noyaux/plongement.cu")),
     ("attention_jeton.cu", include_str!("noyaux/attention_jeton.cu")),
+    ("jeton.cu", include_str!("noyaux/jeton.cu")),
     ("lot.cu", include_str!("noyaux/lot.cu")),
     ("produit_lot.cu", include_str!("noyaux/produit_lot.cu")),
     ("attention_lot.cu", include_str!("noyaux/attention_lot.cu")),

@@ -5,7 +5,7 @@
 
 mod compilation;
 mod fiche;
-mod graphe;
+mod lancement;
 mod memoire;
 mod noyaux;
 pub mod operations;
@@ -13,7 +13,6 @@ mod pilote;
 pub mod rangement;
 
 pub use fiche::{FicheCarte, fiche};
-pub use graphe::Graphe;
 pub use memoire::{Epingle, Tampon, Vue};
 pub use noyaux::{Noyaux, Specialite};
 pub use pilote::{Carte, nombre_de_cartes};

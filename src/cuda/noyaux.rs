@@ -10,8 +10,6 @@ use super::rangement::Format;
 use super::{Carte, compilation};
 use crate::erreur::{Erreur, Resultat};
 
-/// Mémoire partagée à partir de laquelle les anneaux de copie ont toute leur profondeur.
-const GRANDE_MEMOIRE: usize = 160 << 10;
 /// Mémoire partagée laissée aux tableaux de taille fixe des noyaux.
 const PARTAGEE_FIXE: usize = 1 << 10;
 
@@ -52,11 +50,13 @@ impl Specialite {
 /// Noyaux prêts à lancer.
 pub struct Noyaux {
     pub(super) specialite: Specialite,
-    pub(super) grande_memoire: bool,
-    pub(super) produit_vecteur: [CudaFunction; Format::NOMBRE],
+    pub(super) jeton: CudaFunction,
+    /// Mémoire partagée que peut prendre `jeton`.
+    pub(super) partagee_jeton: usize,
+    /// Formats que la carte sait inventer : quartets, quartets à milieu, octets.
+    pub(super) inventer: [CudaFunction; 3],
     pub(super) plonger: [CudaFunction; Format::NOMBRE],
     pub(super) deballer: [CudaFunction; Format::NOMBRE],
-    pub(super) attention_jeton: CudaFunction,
     pub(super) norme_lot: CudaFunction,
     pub(super) tetes_lot: CudaFunction,
     pub(super) produit_lot: CudaFunction,
@@ -70,12 +70,11 @@ impl Noyaux {
     /// Taille de tête non prise en charge, NVRTC absent, module refusé.
     pub fn charger(carte: &Carte, specialite: Specialite) -> Resultat<Self> {
         specialite.verifier()?;
-        let grande_memoire = carte.memoire_partagee() >= GRANDE_MEMOIRE;
         let constantes = [
             ("DIM_TETE", specialite.dim_tete),
             ("TETES_PAR_GROUPE", specialite.tetes_par_groupe()),
             ("PAQUETS_NORME", specialite.taille_cachee.div_ceil(VALEURS_PAQUET)),
-            ("GRANDE_MEMOIRE", usize::from(grande_memoire)),
+            ("MOTEUR_DE_COPIE", usize::from(carte.enchaine())),
         ];
         let code = compilation::obtenir(carte, &constantes)?;
         let module = carte.contexte.load_module(Ptx::from_binary(code))?;
@@ -85,13 +84,14 @@ impl Noyaux {
             let noyaux: Vec<CudaFunction> = noyaux.collect::<Resultat<_>>()?;
             noyaux.try_into().map_err(|_| Erreur::Gpu("noyaux incomplets".to_owned()))
         };
+        let jeton = fonction("jeton")?;
         Ok(Self {
             specialite,
-            grande_memoire,
-            produit_vecteur: par_format("produit_vecteur")?,
+            partagee_jeton: partagee_permise(carte, &jeton)?,
+            jeton,
+            inventer: [fonction("inventer_q4")?, fonction("inventer_q4m")?, fonction("inventer_q8")?],
             plonger: par_format("plonger")?,
             deballer: par_format("deballer")?,
-            attention_jeton: fonction("attention_jeton")?,
             norme_lot: fonction("norme_lot")?,
             tetes_lot: fonction("tetes_lot")?,
             produit_lot: fonction("produit_lot")?,
@@ -100,12 +100,16 @@ impl Noyaux {
     }
 }
 
+/// Mémoire partagée dynamique qu'un bloc de ce noyau peut demander.
+fn partagee_permise(carte: &Carte, fonction: &CudaFunction) -> Resultat<usize> {
+    let fixe = usize::try_from(fonction.shared_size_bytes()?).unwrap_or(0).max(PARTAGEE_FIXE);
+    Ok(carte.memoire_partagee().saturating_sub(fixe))
+}
+
 /// Charge un noyau et lui permet toute la mémoire partagée.
 fn charger_fonction(carte: &Carte, module: &Arc<CudaModule>, nom: &str) -> Resultat<CudaFunction> {
     let fonction = module.load_function(nom)?;
-    let fixe = usize::try_from(fonction.shared_size_bytes()?).unwrap_or(0).max(PARTAGEE_FIXE);
-    let permise = carte.memoire_partagee().saturating_sub(fixe);
-    let permise = i32::try_from(permise).unwrap_or(i32::MAX);
+    let permise = i32::try_from(partagee_permise(carte, &fonction)?).unwrap_or(i32::MAX);
     fonction.set_attribute(Attribut::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, permise)?;
     fonction.set_attribute(Attribut::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, 100)?;
     Ok(fonction)

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribut, CUresult as Code};
 use cudarc::driver::{CudaContext, CudaStream, DriverError};
 
+use super::memoire::Occupation;
 use crate::erreur::{Erreur, Resultat};
 
 /// Génération la plus ancienne prise en charge : Ampere, la première à copier sans attendre vers la
 /// mémoire partagée.
 const CAPACITE_MIN: (i32, i32) = (8, 0);
-/// Génération à partir de laquelle un noyau peut commencer avant la fin du précédent.
+/// Génération (Hopper) à partir de laquelle un noyau peut commencer avant la fin du précédent, et un moteur de
+/// copie remplir la mémoire partagée.
 const CAPACITE_ENCHAINEMENT: (i32, i32) = (9, 0);
 
 /// Nombre de cartes NVIDIA utilisables.
@@ -25,10 +27,12 @@ pub fn nombre_de_cartes() -> Resultat<usize> {
     Ok(CudaContext::device_count()?.unsigned_abs() as usize)
 }
 
-/// Une carte ouverte et le flux, unique, où tout s'exécute dans l'ordre.
+/// Une carte ouverte, le flux où tout s'exécute dans l'ordre, et celui des copies qui n'attendent pas.
 pub struct Carte {
     pub(super) contexte: Arc<CudaContext>,
     pub(super) flux: Arc<CudaStream>,
+    pub(super) flux_copies: Arc<CudaStream>,
+    pub(super) occupation: Arc<Occupation>,
     nom: String,
     capacite: (i32, i32),
     multiprocesseurs: u32,
@@ -36,11 +40,11 @@ pub struct Carte {
 }
 
 impl Carte {
-    /// Ouvre la carte de rang `rang`.
+    /// Ouvre la carte de rang `rang` ; `budget` borne ce qu'on y réservera.
     ///
     /// # Errors
     /// Pas de pilote, pas de telle carte, carte trop ancienne.
-    pub fn ouvrir(rang: usize) -> Resultat<Self> {
+    pub fn ouvrir(rang: usize, budget: Option<usize>) -> Resultat<Self> {
         let nombre = nombre_de_cartes()?;
         if rang >= nombre {
             let detail = match nombre {
@@ -58,13 +62,23 @@ impl Carte {
                 "{nom} est de génération {a}.{b} ; il faut au moins 8.0 (Ampere, 2020)"
             )));
         }
-        // SAFETY: un seul flux exécute tout ; les événements qui ordonnent plusieurs flux sont inutiles.
+        // SAFETY: un seul flux exécute tout, et l'hôte attend chaque copie de l'autre : les événements qui
+        // ordonnent plusieurs flux sont inutiles.
         unsafe { contexte.disable_event_tracking() };
-        let flux = contexte.new_stream()?;
+        let (flux, flux_copies) = (contexte.new_stream()?, contexte.new_stream()?);
         let attribut = |a| contexte.attribute(a).map(i32::unsigned_abs);
         let multiprocesseurs = attribut(Attribut::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
         let partagee = attribut(Attribut::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
-        Ok(Self { contexte, flux, nom, capacite, multiprocesseurs, memoire_partagee: partagee as usize })
+        Ok(Self {
+            contexte,
+            flux,
+            flux_copies,
+            occupation: Arc::new(Occupation::nouvelle(budget)),
+            nom,
+            capacite,
+            multiprocesseurs,
+            memoire_partagee: partagee as usize,
+        })
     }
 
     /// Nom commercial.
@@ -77,7 +91,7 @@ impl Carte {
         self.capacite
     }
 
-    /// Un noyau peut-il commencer avant la fin du précédent ?
+    /// Est-ce une Hopper ou plus récente : enchaînement des noyaux, moteur de copie ?
     pub(super) fn enchaine(&self) -> bool {
         self.capacite >= CAPACITE_ENCHAINEMENT
     }
@@ -144,7 +158,7 @@ mod tests {
 
     #[test]
     fn une_carte_absente_est_refusee_par_une_phrase() {
-        let refus = Carte::ouvrir(1000).err().map(|e| e.to_string()).unwrap_or_default();
+        let refus = Carte::ouvrir(1000, None).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(["pilote", "carte"].iter().any(|mot| refus.contains(mot)), "{refus}");
     }
 }

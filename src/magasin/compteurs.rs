@@ -1,6 +1,6 @@
 //! Ce que le magasin a fait depuis son ouverture.
 
-use std::ops::Sub;
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 /// Compteurs d'un magasin ; `succes + defauts = emprunts`.
@@ -42,6 +42,23 @@ impl Sub for Compteurs {
             octets_materialises: self.octets_materialises - depart.octets_materialises,
             evictions: self.evictions - depart.evictions,
             attente: self.attente - depart.attente,
+        }
+    }
+}
+
+/// Ce qu'ont fait deux magasins.
+impl Add for Compteurs {
+    type Output = Self;
+
+    fn add(self, autre: Self) -> Self {
+        Self {
+            emprunts: self.emprunts + autre.emprunts,
+            succes: self.succes + autre.succes,
+            defauts: self.defauts + autre.defauts,
+            precharges: self.precharges + autre.precharges,
+            octets_materialises: self.octets_materialises + autre.octets_materialises,
+            evictions: self.evictions + autre.evictions,
+            attente: self.attente + autre.attente,
         }
     }
 }

@@ -6,6 +6,8 @@ pub mod cuda;
 pub mod memoire;
 pub mod reference;
 
+use std::time::Duration;
+
 use crate::erreur::{Erreur, Resultat};
 use crate::magasin::{Compteurs, Politique};
 use crate::modele::{Architecture, Etat, Modele};
@@ -77,7 +79,7 @@ pub struct Fiche {
 }
 
 /// Ce que dit de lui-même un magasin de couches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FicheMagasin {
     /// Politique retenue.
     pub politique: Politique,
@@ -87,6 +89,42 @@ pub struct FicheMagasin {
     pub octets: usize,
     /// Ce qu'il a fait depuis la fin du chargement.
     pub compteurs: Compteurs,
+    /// Le lien par où passent ses octets, s'il a été mesuré.
+    pub lien: Option<FicheLien>,
+}
+
+impl FicheMagasin {
+    /// Ce que disent ensemble deux magasins d'un même moteur, qui travaillent l'un après l'autre.
+    pub fn reunir(self, autre: Self) -> Self {
+        let lien = self
+            .lien
+            .zip(autre.lien)
+            .map(|(a, b)| FicheLien { debit: a.debit.min(b.debit), duree: a.duree.max(b.duree) });
+        Self {
+            politique: self.politique,
+            budget: self.budget + autre.budget,
+            octets: self.octets + autre.octets,
+            compteurs: self.compteurs + autre.compteurs,
+            lien,
+        }
+    }
+}
+
+/// Lien entre l'hôte et une carte.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FicheLien {
+    /// Octets par seconde, mesurés au chargement.
+    pub debit: f64,
+    /// Temps passé à calculer depuis.
+    pub duree: Duration,
+}
+
+impl FicheLien {
+    /// Part du débit que `octets`, passés pendant ce temps, ont prise ; 0 si rien n'a été calculé.
+    pub fn part(&self, octets: u64) -> f64 {
+        let possible = self.debit * self.duree.as_secs_f64();
+        if possible > 0.0 { octets as f64 / possible } else { 0.0 }
+    }
 }
 
 /// Exécute un modèle. Les poids sont partagés et immuables ; tout ce qui bouge est dans [`Etat`].
@@ -124,13 +162,15 @@ pub trait Moteur: Send {
 pub struct Reglages {
     /// Fils de calcul ; `None` : tous les cœurs.
     pub fils: Option<usize>,
-    /// Rang de la carte graphique.
-    pub carte: usize,
+    /// Rangs des cartes graphiques du moteur `cuda`, qui se partagent les couches ; vide : la première.
+    pub cartes: Vec<usize>,
     /// Instructions imposées au moteur `cpu` ; `None` : les meilleures du processeur.
     pub isa: Option<Niveau>,
     /// Octets que peuvent occuper les couches réemballées du moteur `cpu` ; `None` : toutes.
     pub memoire: Option<usize>,
-    /// Quelles couches garder quand elles ne tiennent pas toutes dans [`Self::memoire`].
+    /// Octets que le moteur `cuda` peut prendre sur chaque carte, couches comprises ; `None` : tout y reste.
+    pub vram: Option<usize>,
+    /// Quelles couches garder quand elles ne tiennent pas toutes dans [`Self::memoire`] ou [`Self::vram`].
     pub politique: Politique,
     /// Format du cache KV du moteur `cpu`.
     pub kv: FormatKv,
@@ -146,8 +186,11 @@ pub const MOTEURS: &[&str] = &["cpu", "reference", "cuda"];
 /// mémoire insuffisante.
 pub fn fabriquer(nom: &str, modele: &Modele, reglages: &Reglages) -> Resultat<Box<dyn Moteur>> {
     match nom {
+        "reference" | "cpu" if reglages.vram.is_some() => Err(Erreur::Usage(format!(
+            "le moteur « {nom} » ne se sert pas d'une carte : --vram ne vaut que pour le moteur cuda"
+        ))),
         "reference" | "cuda" if reglages.memoire.is_some() => Err(Erreur::Usage(format!(
-            "le moteur « {nom} » garde tout le modèle : --memory ne vaut que pour le moteur cpu"
+            "le moteur « {nom} » n'a pas de couches réemballées : --memory ne vaut que pour le moteur cpu"
         ))),
         "reference" | "cuda" if reglages.kv != FormatKv::F16 => Err(Erreur::Usage(format!(
             "le moteur « {nom} » ne quantifie pas son cache : --kv {} ne vaut que pour le moteur cpu",
@@ -155,7 +198,7 @@ pub fn fabriquer(nom: &str, modele: &Modele, reglages: &Reglages) -> Resultat<Bo
         ))),
         "cpu" => Ok(Box::new(cpu::Cpu::nouveau(modele, reglages)?)),
         "reference" => Ok(Box::new(reference::Reference::nouveau(modele, reglages)?)),
-        "cuda" => Ok(Box::new(cuda::Cuda::nouveau(&modele.architecture, &modele.poids, reglages.carte)?)),
+        "cuda" => Ok(Box::new(cuda::Cuda::nouveau(&modele.architecture, &modele.poids, reglages)?)),
         _ => Err(Erreur::NonPrisEnCharge { objet: "moteur", nom: nom.into(), acceptes: MOTEURS.join(", ") }),
     }
 }

@@ -5,6 +5,7 @@
 #[allow(dead_code)] // partagé avec les essais du moteur de référence
 #[path = "../reference/modeles.rs"]
 mod modeles;
+mod passage;
 #[path = "../reference/suites.rs"]
 mod suites;
 
@@ -56,7 +57,7 @@ fn sauter(raison: &str) -> bool {
 fn moteurs(essai: &Essai) -> (Cuda, Reference) {
     let (a, poids) = essai.par_gguf();
     let reference = Reference::avec_budget(&a, &poids, &Reglages::default(), usize::MAX).unwrap();
-    (Cuda::nouveau(&a, &poids, 0).unwrap(), reference)
+    (Cuda::nouveau(&a, &poids, &Reglages::default()).unwrap(), reference)
 }
 
 fn un_par_un(moteur: &mut dyn Moteur, jetons: &[u32]) -> Vec<f32> {

@@ -59,19 +59,45 @@ __device__ __forceinline__ float depuis_f16(u16 h) {
 __device__ __forceinline__ float bas_f16(u32 paire) { return depuis_f16((u16)(paire & 0xFFFF)); }
 __device__ __forceinline__ float haut_f16(u32 paire) { return depuis_f16((u16)(paire >> 16)); }
 
-// Lecture qui passe par L2 : un autre multiprocesseur vient d'écrire.
-__device__ __forceinline__ float4 lire_l2(const float* p) {
-    float4 v;
-    asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];"
-                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-                 : "l"(p));
+// Valeurs marquées : 32 bits de valeur et, dans les 32 suivants, le numéro de qui les a écrites. Les deux
+// s'écrivent et se lisent d'un seul accès : un bloc attend les valeurs elles-mêmes, sans barrière.
+struct DeuxMarquees {
+    u32 v0, numero0, v1, numero1;
+};
+
+// Environ dix secondes : passé cela, le calcul est perdu et la carte doit le dire.
+#define ESSAIS_MAX (1u << 24)
+
+__device__ __forceinline__ void ecrire_marquee(u64* p, u32 valeur, u32 numero) {
+    asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"((u64)numero << 32 | valeur) : "memory");
+}
+
+__device__ __forceinline__ DeuxMarquees lire_marquees(const u64* p) {
+    u64 a, b;
+    asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];" : "=l"(a), "=l"(b) : "l"(p) : "memory");
+    return {(u32)a, (u32)(a >> 32), (u32)b, (u32)(b >> 32)};
+}
+
+// `lues` vient de `lire_marquees(p)` : la relit jusqu'à ce que les deux portent `numero`.
+__device__ __forceinline__ void attendre_marquees(DeuxMarquees& lues, const u64* p, u32 numero) {
+    for (u32 essais = 0; lues.numero0 != numero || lues.numero1 != numero; essais++) {
+        if (essais == ESSAIS_MAX) asm volatile("trap;");
+        lues = lire_marquees(p);
+    }
+}
+
+__device__ __forceinline__ u64 lire_marquee(const u64* p) {
+    u64 v;
+    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
     return v;
 }
 
-__device__ __forceinline__ float lire_l2_un(const float* p) {
-    float v;
-    asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(p));
-    return v;
+__device__ __forceinline__ float attendre_marquee(u64 lue, const u64* p, u32 numero) {
+    for (u32 essais = 0; (u32)(lue >> 32) != numero; essais++) {
+        if (essais == ESSAIS_MAX) asm volatile("trap;");
+        lue = lire_marquee(p);
+    }
+    return __uint_as_float((u32)lue);
 }
 
 // Lecture de poids, qui ne servent qu'une fois.
@@ -89,16 +115,6 @@ __device__ __forceinline__ u32 adresse_partagee(const void* p) {
 
 __device__ __forceinline__ void copier_16(u32 partagee, const void* source) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(partagee), "l"(source) : "memory");
-}
-
-template <int N>
-__device__ __forceinline__ void copier(u32 partagee, const void* source) {
-    if (N == 16) {
-        copier_16(partagee, source);
-    } else {
-        asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(partagee), "l"(source), "n"(N)
-                     : "memory");
-    }
 }
 
 __device__ __forceinline__ void clore_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }

@@ -1,37 +1,37 @@
-// Préparation du vecteur d'entrée d'un produit, refaite par chaque bloc : résidu en attente, norme RMS,
-// conversion en f16 dans la mémoire partagée.
-
-struct Entree {
-    const float* x;             // vecteur d'entrée
-    const float* attente;       // sortie de sous-couche à normer puis ajouter à x (post-normes), ou nul
-    const float* norme_attente; // poids de cette post-norme
-    const float* norme;         // poids de la norme d'entrée, ou nul : x sert tel quel
-    float* x_suivant;           // reçoit x + norme(attente) ; un autre tampon que x
-    float epsilon;
-    int taille;
-};
+// Préparation du vecteur d'entrée d'un produit, refaite par chaque bloc à partir des valeurs marquées :
+// résidu en attente, norme RMS, conversion en f16 dans la mémoire partagée.
 
 // Un vecteur normé tient dans les registres du bloc : 512 fils · PAQUETS_NORME paquets (fixés à la
 // compilation) · 4 valeurs.
-#define FILS_PRODUIT 512
 #define PAQUETS_BRUTS 4
 
 template <int N>
 struct Vecteur {
     float4 v[N];
 
+    static __device__ __forceinline__ int colonne(int i) { return (i * FILS + threadIdx.x) * 4; }
+
+    // Des zéros après la fin.
     __device__ __forceinline__ void lire_poids(const float* p, int taille) {
 #pragma unroll
-        for (int i = 0; i < N; i++) {
-            int k = (i * FILS_PRODUIT + threadIdx.x) * 4;
-            if (k < taille) v[i] = __ldg((const float4*)(p + k));
-        }
+        for (int i = 0; i < N; i++)
+            v[i] = colonne(i) < taille ? __ldg((const float4*)(p + colonne(i))) : make_float4(0.f, 0.f, 0.f, 0.f);
     }
-    __device__ __forceinline__ void lire(const float* p, int debut, int taille) {
+    // Attend les valeurs qui portent `numero` ; toutes les lectures partent avant la première attente.
+    __device__ __forceinline__ void attendre(const u64* p, u32 numero, int taille) {
+        DeuxMarquees lues[N][2];
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            int k = debut + (i * FILS_PRODUIT + threadIdx.x) * 4;
-            v[i] = k < taille ? lire_l2(p + k) : make_float4(0.f, 0.f, 0.f, 0.f);
+            const bool vraies = colonne(i) < taille;
+            lues[i][0] = vraies ? lire_marquees(p + colonne(i)) : DeuxMarquees{0, numero, 0, numero};
+            lues[i][1] = vraies ? lire_marquees(p + colonne(i) + 2) : DeuxMarquees{0, numero, 0, numero};
+        }
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            attendre_marquees(lues[i][0], p + colonne(i), numero);
+            attendre_marquees(lues[i][1], p + colonne(i) + 2, numero);
+            v[i] = make_float4(__uint_as_float(lues[i][0].v0), __uint_as_float(lues[i][0].v1),
+                               __uint_as_float(lues[i][1].v0), __uint_as_float(lues[i][1].v1));
         }
     }
     __device__ __forceinline__ float carres() const {
@@ -42,68 +42,94 @@ struct Vecteur {
         return s;
     }
     // Multiplie par le facteur d'une norme RMS et ses poids.
-    __device__ __forceinline__ void normer(float f, const Vecteur<N>& w, int taille) {
+    __device__ __forceinline__ void normer(float f, const Vecteur<N>& w) {
 #pragma unroll
-        for (int i = 0; i < N; i++) {
-            if ((i * FILS_PRODUIT + threadIdx.x) * 4 >= taille) continue;
+        for (int i = 0; i < N; i++)
             v[i] = make_float4(v[i].x * f * w.v[i].x, v[i].y * f * w.v[i].y, v[i].z * f * w.v[i].z,
                                v[i].w * f * w.v[i].w);
-        }
     }
     __device__ __forceinline__ void ajouter(const Vecteur<N>& a) {
 #pragma unroll
         for (int i = 0; i < N; i++)
             v[i] = make_float4(v[i].x + a.v[i].x, v[i].y + a.v[i].y, v[i].z + a.v[i].z, v[i].w + a.v[i].w);
     }
+    __device__ __forceinline__ void ecrire(u64* p, u32 numero, int taille) const {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            if (colonne(i) >= taille) continue;
+            ecrire_marquee(p + colonne(i), __float_as_uint(v[i].x), numero);
+            ecrire_marquee(p + colonne(i) + 1, __float_as_uint(v[i].y), numero);
+            ecrire_marquee(p + colonne(i) + 2, __float_as_uint(v[i].z), numero);
+            ecrire_marquee(p + colonne(i) + 3, __float_as_uint(v[i].w), numero);
+        }
+    }
 };
 
-// Range le vecteur en f16 dans l'ordre des fragments : dans un bloc de 32, la voie v de chaque groupe de
-// quatre trouve ses huit valeurs à la suite. `sommes` reçoit la somme de chaque groupe de 16 valeurs,
-// telles qu'arrondies. `pleine` : colonnes, remplissage compris.
-template <int N>
-__device__ __forceinline__ void ranger_entree(u8* entree, float* sommes, int debut, int pleine,
-                                              const Vecteur<N>& x) {
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-        int k = debut + (i * FILS_PRODUIT + threadIdx.x) * 4;
-        if (k >= pleine) continue;  // toute une chaîne ensemble : `pleine` est un multiple de 128
-        uint2 paires;
-        paires.x = paire_f16(x.v[i].x * REDUCTION, x.v[i].y * REDUCTION);
-        paires.y = paire_f16(x.v[i].z * REDUCTION, x.v[i].w * REDUCTION);
-        *(uint2*)(entree + k / 32 * 64 + k / 4 % 4 * 16 + k / 16 % 2 * 8) = paires;
+// Entrée d'un produit en mémoire partagée.
+struct EntreePartagee {
+    u8* valeurs;    // f16 réduits
+    float* sommes;  // de chaque groupe de 16, telles qu'arrondies
+    int pleine;     // colonnes, remplissage compris : un multiple de 128
+
+    __device__ __forceinline__ explicit EntreePartagee(const Matrice& m) {
+        pleine = m.etapes * COLONNES_ETAPE;
+        valeurs = memoire;
+        sommes = (float*)(memoire + pleine * 2);
+    }
+
+    // Range quatre valeurs à partir de la colonne k dans l'ordre des fragments : dans un bloc de 32, la voie
+    // v de chaque groupe de quatre trouve ses huit valeurs à la suite. À appeler par toute une chaîne.
+    __device__ __forceinline__ void ranger(int k, uint2 paires) const {
+        *(uint2*)(valeurs + k / 32 * 64 + k / 4 % 4 * 16 + k / 16 % 2 * 8) = paires;
         float s = bas_f16(paires.x) + haut_f16(paires.x) + bas_f16(paires.y) + haut_f16(paires.y);
         s += __shfl_xor_sync(~0u, s, 1);
         s += __shfl_xor_sync(~0u, s, 2);
         if (k % 16 == 0) sommes[k / 16] = s;
     }
-}
 
-// Entrée normée, après l'ajout éventuel de l'attente ; `poids` a été lu d'avance.
-__device__ __forceinline__ void preparer_norme(const Entree& e, const Vecteur<PAQUETS_NORME>& poids, u8* entree, float* sommes,
-                                               int pleine, float* relais) {
-    Vecteur<PAQUETS_NORME> x;
-    x.lire(e.x, 0, e.taille);
-    if (e.attente) {
-        Vecteur<PAQUETS_NORME> y, w;
-        y.lire(e.attente, 0, e.taille);
-        w.lire_poids(e.norme_attente, e.taille);
-        y.normer(rsqrtf(somme_bloc(y.carres(), relais) / e.taille + e.epsilon), w, e.taille);
-        x.ajouter(y);
+    // Entrée normée, après l'ajout éventuel de l'attente.
+    __device__ __forceinline__ void normer(const Produit& p, u32 base, u32 numero, float* relais) const {
+        const int taille = p.m.colonnes;
+        Vecteur<PAQUETS_NORME> poids, x;
+        poids.lire_poids(p.norme, taille);
+        if (p.attente) {
+            Vecteur<PAQUETS_NORME> y, w;
+            w.lire_poids(p.norme_attente, taille);
+            y.attendre(p.attente, base + p.numero_attente, taille);
+            x.attendre(p.entree, base + p.numero_entree, taille);
+            y.normer(rsqrtf(somme_bloc(y.carres(), relais) / taille + p.epsilon), w);
+            x.ajouter(y);
+            if (blockIdx.x == 0) x.ecrire(p.x_suivant, base + numero, taille);
+        } else {
+            x.attendre(p.entree, base + p.numero_entree, taille);
+        }
+        x.normer(rsqrtf(somme_bloc(x.carres(), relais) / taille + p.epsilon), poids);
 #pragma unroll
         for (int i = 0; i < PAQUETS_NORME; i++) {
-            int k = (i * FILS_PRODUIT + threadIdx.x) * 4;
-            if (blockIdx.x == 0 && k < e.taille) *(float4*)(e.x_suivant + k) = x.v[i];
+            const int k = Vecteur<PAQUETS_NORME>::colonne(i);
+            if (k >= pleine) continue;
+            ranger(k, make_uint2(paire_f16(x.v[i].x * REDUCTION, x.v[i].y * REDUCTION),
+                                 paire_f16(x.v[i].z * REDUCTION, x.v[i].w * REDUCTION)));
         }
     }
-    x.normer(rsqrtf(somme_bloc(x.carres(), relais) / e.taille + e.epsilon), poids, e.taille);
-    ranger_entree(entree, sommes, 0, pleine, x);
-}
 
-// Entrée prise telle quelle.
-__device__ __forceinline__ void preparer_telle_quelle(const Entree& e, u8* entree, float* sommes, int pleine) {
-    for (int debut = 0; debut < pleine; debut += PAQUETS_BRUTS * FILS_PRODUIT * 4) {
-        Vecteur<PAQUETS_BRUTS> x;
-        x.lire(e.x, debut, e.taille);
-        ranger_entree(entree, sommes, debut, pleine, x);
+    // Entrée déjà en f16.
+    __device__ __forceinline__ void copier(const Produit& p, u32 base) const {
+        const u32 numero = base + p.numero_entree;
+        for (int debut = threadIdx.x * 4; debut < pleine; debut += PAQUETS_BRUTS * FILS * 4) {
+            DeuxMarquees lues[PAQUETS_BRUTS];
+#pragma unroll
+            for (int i = 0; i < PAQUETS_BRUTS; i++) {
+                const int k = debut + i * FILS * 4;
+                lues[i] = k < p.m.colonnes ? lire_marquees(p.entree + k / 2) : DeuxMarquees{0, numero, 0, numero};
+            }
+#pragma unroll
+            for (int i = 0; i < PAQUETS_BRUTS; i++) {
+                const int k = debut + i * FILS * 4;
+                if (k >= pleine) continue;
+                attendre_marquees(lues[i], p.entree + k / 2, numero);
+                ranger(k, make_uint2(lues[i].v0, lues[i].v1));
+            }
+        }
     }
-}
+};

@@ -61,7 +61,7 @@ extern "C" __global__ void tetes_lot(const __grid_constant__ TetesLot p) {
     const int rang = est_q ? tete : est_k ? tete - nb_q : tete - nb_q - p.t.nb_kv;
     const float* biais = est_q ? p.t.biais_q : est_k ? p.t.biais_k : p.t.biais_v;
     const float* norme = est_q ? p.t.norme_q : est_k ? p.t.norme_k : nullptr;
-    preparer_tete(source, biais ? biais + rang * DIM_TETE : nullptr, norme, p.t,
+    preparer_tete(Valeurs{source}, biais ? biais + rang * DIM_TETE : nullptr, norme, p.t,
                   est_q || est_k ? &angles : nullptr, tampon[chaine]);
     u16* sortie = est_q ? p.q + (jeton * nb_q + rang) * DIM_TETE
                         : (est_k ? p.t.cles : p.t.valeurs) + place_cache(p.t, p.sequences[jeton], rang) +

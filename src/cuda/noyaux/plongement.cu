@@ -1,44 +1,77 @@
 // Matrices décodées : lignes de plongement choisies, ou matrice entière en f16 pour les produits
 // matriciels sur cœurs tenseurs.
 
+// Quatre valeurs voisines, deux fois : ce que `moitie` de 0 à 1 donne des colonnes k + 16 · moitie de la ligne.
+template <int T>
+__device__ __forceinline__ void decoder_part(const Matrice& m, u32 ligne, int i, float (&w)[8]) {
+#pragma unroll
+    for (int j = 0; j < 8; j++) w[j] = 0.f;
+    const int h = ligne / 8 % 2, g = ligne % 8, v = i % 4, b = i / 4 % 4;
+    const u8* etape = m.octets + ((u64)(ligne / LIGNES_TUILE) * m.etapes + i / 16) * Etape<T>::OCTETS;
+    Unite<T> u = lire_unite<T>(etape, 4 * g + v), e = lire_echelles<T>(etape, 4 * g + b);
+#pragma unroll
+    for (int choix = 0; choix < 8; choix++) {
+        if (choix == h * 4 + b) decoder_bloc(u, e, choix / 4, choix % 4, w);
+    }
+}
+
+// Parts d'une ligne : un fil en prend une, qui commence à cette colonne.
+__device__ __forceinline__ int parts_ligne(const Matrice& m) { return m.etapes * 16; }
+__device__ __forceinline__ int colonne_part(int i) { return i / 4 * 32 + i % 4 * 4; }
+
 struct Plongement {
     Matrice m;
     const u32* jetons;  // un par ligne de sortie
-    const Pas* annonce; // pour un seul jeton : ce que l'hôte en dit, dans sa propre mémoire…
-    Pas* pas;           // … recopié ici pour les noyaux suivants
     float* sortie;      // [n, colonnes]
     float echelle;
 };
 
-// Un bloc par jeton ; un fil par bloc de 32 colonnes et par voie.
+// Un bloc par jeton.
 template <int T>
 __device__ __forceinline__ void plonger(const Plongement& p) {
-    u32 jeton;
-    if (p.annonce) {
-        Pas pas = *p.annonce;
-        if (threadIdx.x == 0) *p.pas = pas;
-        jeton = pas.jeton;
-    } else {
-        jeton = p.jetons[blockIdx.x];
-    }
     float* sortie = p.sortie + (u64)blockIdx.x * p.m.colonnes;
-    const int h = jeton / 8 % 2, g = jeton % 8;
-    for (int i = threadIdx.x; i < p.m.etapes * 16; i += blockDim.x) {
-        int v = i % 4, b = i / 4 % 4, k = i / 4 * 32 + v * 4;
-        u64 etape = (u64)(jeton / LIGNES_TUILE) * p.m.etapes + i / 16;
-        Unite<T> u = lire_unite<T>(p.m, etape, 4 * g + v), e = lire_echelles<T>(p.m, etape, 4 * g + b);
+    for (int i = threadIdx.x; i < parts_ligne(p.m); i += blockDim.x) {
         float w[8];
-#pragma unroll
-        for (int choix = 0; choix < 8; choix++) {
-            if (choix == h * 4 + b) decoder_bloc(u, e, choix / 4, choix % 4, w);
-        }
+        decoder_part<T>(p.m, p.jetons[blockIdx.x], i, w);
 #pragma unroll
         for (int moitie = 0; moitie < 2; moitie++) {
-            if (k + moitie * 16 >= p.m.colonnes) continue;
-            *(float4*)(sortie + k + moitie * 16) =
-                make_float4(w[4 * moitie] * p.echelle, w[4 * moitie + 1] * p.echelle,
-                            w[4 * moitie + 2] * p.echelle, w[4 * moitie + 3] * p.echelle);
+            const int k = colonne_part(i) + moitie * 16;
+            if (k >= p.m.colonnes) continue;
+            *(float4*)(sortie + k) = make_float4(w[4 * moitie] * p.echelle, w[4 * moitie + 1] * p.echelle,
+                                                 w[4 * moitie + 2] * p.echelle, w[4 * moitie + 3] * p.echelle);
         }
+    }
+}
+
+// De même pour un seul jeton, en valeurs marquées, tous les blocs ensemble.
+template <int T>
+__device__ __forceinline__ void plonger_marque(const Source& p, u32 jeton, u32 numero) {
+    for (int i = blockIdx.x * FILS + threadIdx.x; i < parts_ligne(p.m); i += gridDim.x * FILS) {
+        float w[8];
+        decoder_part<T>(p.m, jeton, i, w);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            const int k = colonne_part(i) + j / 4 * 16 + j % 4;
+            if (k < p.m.colonnes) ecrire_marquee(p.sortie + k, __float_as_uint(w[j] * p.echelle), numero);
+        }
+    }
+}
+
+// Hors du noyau qui l'appelle : ses registres ne doivent rien coûter aux produits.
+__device__ __noinline__ void source(const Source& p, u32 jeton, u32 numero) {
+    if (p.vecteur) {
+        for (int k = blockIdx.x * FILS + threadIdx.x; k < p.m.colonnes; k += gridDim.x * FILS)
+            ecrire_marquee(p.sortie + k, __float_as_uint(p.vecteur[k]), numero);
+        return;
+    }
+    switch (p.m.format) {
+        case Q4: plonger_marque<Q4>(p, jeton, numero); break;
+        case Q4M: plonger_marque<Q4M>(p, jeton, numero); break;
+        case Q6: plonger_marque<Q6>(p, jeton, numero); break;
+        case Q8: plonger_marque<Q8>(p, jeton, numero); break;
+        case F16: plonger_marque<F16>(p, jeton, numero); break;
+        case BF16: plonger_marque<BF16>(p, jeton, numero); break;
+        case F32: plonger_marque<F32>(p, jeton, numero); break;
     }
 }
 
@@ -57,7 +90,7 @@ __device__ __forceinline__ void deballer(const Deballage& p) {
     const int tuile = rang / p.m.etapes, etape = rang % p.m.etapes;
     if (tuile * LIGNES_TUILE >= p.lignes) return;
     const u64 place = (u64)(p.premiere / LIGNES_TUILE + tuile) * p.m.etapes + etape;
-    Unite<T> u = lire_unite<T>(p.m, place, voie);
+    Unite<T> u = lire_unite<T>(p.m.octets + place * Etape<T>::OCTETS, voie);
 #pragma unroll
     for (int b = 0; b < 4; b++) {
         Unite<T> e;

@@ -2,9 +2,9 @@
 //
 // Une matrice est coupée en tuiles de 16 lignes, une tuile en étapes de 128 colonnes, soit 4 blocs de
 // 32. Une étape est l'affaire d'une chaîne : la voie 4g + v porte les lignes g et g + 8 et, dans chaque
-// bloc, les colonnes 4v à 4v + 3 et 16 + 4v à 16 + 4v + 3, huit poids notés p0 à p7. L'étape occupe
-// PAQUETS mots de 16 octets par voie dans le plan des codes et ECHELLES octets dans celui des échelles
-// (la voie 4g + v porte celles du bloc v), si bien que toute lecture d'une chaîne est contiguë.
+// bloc, les colonnes 4v à 4v + 3 et 16 + 4v à 16 + 4v + 3, huit poids notés p0 à p7. L'étape est contiguë :
+// PAQUETS fois un mot de 16 octets par voie, puis ECHELLES octets par voie (la voie 4g + v porte les
+// échelles du bloc v).
 // Miroir de `cuda/rangement`.
 
 #define Q4 0   // quartets, une échelle par bloc : d · (q − 8)
@@ -19,26 +19,27 @@
 #define COLONNES_ETAPE 128
 
 struct Matrice {
-    const u8* codes;
-    const u8* echelles;
+    const u8* octets;
     int lignes;
     int colonnes;
     int etapes;
+    int format;
 };
-
-// Étages des anneaux de copie : un multiprocesseur sans grande mémoire partagée (GRANDE_MEMOIRE nul,
-// fixé à la compilation) n'en a que deux.
-#define ETAGES_PERMIS(n) (GRANDE_MEMOIRE ? n : 2)
 
 template <int T>
 struct Forme;
-template <> struct Forme<Q4> { static const int PAQUETS = 2, ECHELLES = 4, ETAGES = ETAGES_PERMIS(4); };
-template <> struct Forme<Q4M> { static const int PAQUETS = 2, ECHELLES = 8, ETAGES = ETAGES_PERMIS(4); };
-template <> struct Forme<Q6> { static const int PAQUETS = 3, ECHELLES = 8, ETAGES = ETAGES_PERMIS(3); };
-template <> struct Forme<Q8> { static const int PAQUETS = 4, ECHELLES = 4, ETAGES = ETAGES_PERMIS(3); };
-template <> struct Forme<F16> { static const int PAQUETS = 8, ECHELLES = 0, ETAGES = 1; };
-template <> struct Forme<BF16> { static const int PAQUETS = 8, ECHELLES = 0, ETAGES = 1; };
-template <> struct Forme<F32> { static const int PAQUETS = 16, ECHELLES = 0, ETAGES = 1; };
+template <> struct Forme<Q4> { static const int PAQUETS = 2, ECHELLES = 4; };
+template <> struct Forme<Q4M> { static const int PAQUETS = 2, ECHELLES = 8; };
+template <> struct Forme<Q6> { static const int PAQUETS = 3, ECHELLES = 8; };
+template <> struct Forme<Q8> { static const int PAQUETS = 4, ECHELLES = 4; };
+template <> struct Forme<F16> { static const int PAQUETS = 8, ECHELLES = 0; };
+template <> struct Forme<BF16> { static const int PAQUETS = 8, ECHELLES = 0; };
+template <> struct Forme<F32> { static const int PAQUETS = 16, ECHELLES = 0; };
+
+template <int T>
+struct Etape {
+    static const int CODES = Forme<T>::PAQUETS * 512, OCTETS = CODES + Forme<T>::ECHELLES * 32;
+};
 
 // Ce qu'une voie lit à une étape.
 template <int T>
@@ -52,17 +53,32 @@ struct Unite {
     }
 };
 
+// Échelles seules de la voie `voie`.
 template <int T>
-__device__ __forceinline__ Unite<T> lire_unite(const Matrice& m, u64 etape, int voie) {
+__device__ __forceinline__ Unite<T> lire_echelles(const u8* debut, int voie) {
+    Unite<T> u;
+    if (Forme<T>::ECHELLES == 8) u.echelles = *(const uint2*)(debut + Etape<T>::CODES + voie * 8);
+    else if (Forme<T>::ECHELLES == 4) u.echelles.x = *(const u32*)(debut + Etape<T>::CODES + voie * 4);
+    return u;
+}
+
+// Ce que `debut`, une étape en mémoire de la carte, a pour la voie `voie`.
+template <int T>
+__device__ __forceinline__ Unite<T> lire_unite(const u8* debut, int voie) {
     Unite<T> u;
 #pragma unroll
-    for (int i = 0; i < Forme<T>::PAQUETS; i++)
-        u.codes[i] = lire_poids(m.codes + ((etape * Forme<T>::PAQUETS + i) * 32 + voie) * 16);
-    if (Forme<T>::ECHELLES == 8) {
-        u.echelles = *(const uint2*)(m.echelles + (etape * 32 + voie) * 8);
-    } else if (Forme<T>::ECHELLES == 4) {
-        u.echelles.x = *(const u32*)(m.echelles + (etape * 32 + voie) * 4);
-    }
+    for (int i = 0; i < Forme<T>::PAQUETS; i++) u.codes[i] = lire_poids(debut + i * 512 + voie * 16);
+    u.echelles = lire_echelles<T>(debut, voie).echelles;
+    return u;
+}
+
+// De même, d'une étape en mémoire partagée.
+template <int T>
+__device__ __forceinline__ Unite<T> relire_unite(const u8* debut, int voie) {
+    Unite<T> u;
+#pragma unroll
+    for (int i = 0; i < Forme<T>::PAQUETS; i++) u.codes[i] = *(const uint4*)(debut + i * 512 + voie * 16);
+    u.echelles = lire_echelles<T>(debut, voie).echelles;
     return u;
 }
 
@@ -140,13 +156,4 @@ __device__ __forceinline__ void decoder_bloc(const Unite<T>& u, const Unite<T>& 
         else if (T == F16) w[i] = v;
         else w[i] = i < 4 ? ponderer(e, h, v, 0.f, 1.f, 0.f) : ponderer(e, h, 0.f, v, 0.f, 1.f);
     }
-}
-
-// Échelles seules de la voie `voie`.
-template <int T>
-__device__ __forceinline__ Unite<T> lire_echelles(const Matrice& m, u64 etape, int voie) {
-    Unite<T> u;
-    if (Forme<T>::ECHELLES == 8) u.echelles = *(const uint2*)(m.echelles + (etape * 32 + voie) * 8);
-    else if (Forme<T>::ECHELLES == 4) u.echelles.x = *(const u32*)(m.echelles + (etape * 32 + voie) * 4);
-    return u;
 }

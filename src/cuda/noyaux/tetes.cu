@@ -38,16 +38,44 @@ struct Angles {
     }
 };
 
+// D'où vient une tête : des f32 qu'un noyau précédent a écrits, ou des valeurs marquées de celui-ci.
+struct Valeurs {
+    const float* p;
+
+    __device__ __forceinline__ void lire(float (&v)[VOIES_TETE], int voie) const {
+#pragma unroll
+        for (int i = 0; i < VOIES_TETE; i++) v[i] = i * 32 + voie < DIM_TETE ? p[i * 32 + voie] : 0.f;
+    }
+};
+
+struct Marquees {
+    const u64* p;
+    u32 numero;
+
+    __device__ __forceinline__ void lire(float (&v)[VOIES_TETE], int voie) const {
+        u64 lues[VOIES_TETE];
+#pragma unroll
+        for (int i = 0; i < VOIES_TETE; i++) lues[i] = i * 32 + voie < DIM_TETE ? lire_marquee(p + i * 32 + voie) : (u64)numero << 32;
+#pragma unroll
+        for (int i = 0; i < VOIES_TETE; i++) {
+            const int d = i * 32 + voie;
+            v[i] = d < DIM_TETE ? attendre_marquee(lues[i], p + d, numero) : 0.f;
+        }
+    }
+};
+
 // Une chaîne prépare une tête : `sortie` (DIM_TETE valeurs, mémoire partagée) reçoit le résultat.
 // `angles` nul : pas de rotation.
-__device__ __forceinline__ void preparer_tete(const float* source, const float* biais, const float* norme,
+template <class S>
+__device__ __forceinline__ void preparer_tete(const S& source, const float* biais, const float* norme,
                                               const Tetes& t, const Angles* angles, float* sortie) {
     const int voie = threadIdx.x % 32;
     float v[VOIES_TETE], s = 0.f;
+    source.lire(v, voie);
 #pragma unroll
     for (int i = 0; i < VOIES_TETE; i++) {
-        int d = i * 32 + voie;
-        v[i] = d < DIM_TETE ? lire_l2_un(source + d) + (biais ? biais[d] : 0.f) : 0.f;
+        const int d = i * 32 + voie;
+        if (biais && d < DIM_TETE) v[i] += biais[d];
         s += v[i] * v[i];
     }
     float f = norme ? rsqrtf(somme_chaine(s) / DIM_TETE + t.epsilon) : 1.f;

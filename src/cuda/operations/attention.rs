@@ -1,13 +1,10 @@
-//! Têtes et attention, d'un jeton ou d'un lot.
+//! Têtes et attention d'un lot, et ce qu'en partage l'attention d'un jeton.
 
-use super::{Operations, Pas, entier};
-use crate::cuda::graphe::{Dimensions, Parametres};
+use super::{Operations, entier};
+use crate::cuda::lancement::{Dimensions, Parametres};
 use crate::cuda::{Specialite, Vue};
 use crate::erreur::Resultat;
 
-/// Fils d'un bloc et tranches de contexte, au plus. Miroirs de `noyaux/attention_jeton.cu`.
-const FILS_JETON: u32 = 256;
-const TRANCHES: usize = 32;
 /// Requêtes d'un bloc et clés d'une tuile. Miroirs de `noyaux/attention_lot.cu`.
 const REQUETES_BLOC: usize = 64;
 const FILS_LOT: u32 = 128;
@@ -63,7 +60,7 @@ pub struct AttentionLot<'a> {
 
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct TetesC {
+pub(super) struct TetesC {
     biais: [u64; 3],
     normes: [u64; 2],
     pulsations: u64,
@@ -76,20 +73,6 @@ struct TetesC {
     fenetre: i32,
     echelle: f32,
 }
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct AttentionJetonC {
-    t: TetesC,
-    qkv: u64,
-    sortie: u64,
-    partiels: u64,
-    arrivees: u64,
-    pas: u64,
-}
-
-// SAFETY: miroir exact de `AttentionJeton`.
-unsafe impl Parametres for AttentionJetonC {}
 
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -120,7 +103,7 @@ struct AttentionLotC {
 unsafe impl Parametres for AttentionLotC {}
 
 impl Tetes<'_> {
-    fn miroir(&self, s: &Specialite, cache: &Cache<'_>) -> Resultat<TetesC> {
+    pub(super) fn miroir(&self, s: &Specialite, cache: &Cache<'_>) -> Resultat<TetesC> {
         let (q, kv) = (s.nb_tetes * s.dim_tete, s.nb_tetes_kv * s.dim_tete);
         let octets = cache.nb_sequences * cache.capacite * kv * 2;
         let biais = match self.biais {
@@ -148,50 +131,6 @@ impl Tetes<'_> {
 }
 
 impl Operations {
-    /// Octets de travail de [`Self::attention_jeton`] : cumuls partiels, puis compteurs (à zéro).
-    pub fn octets_attention_jeton(&self) -> [usize; 2] {
-        let s = &self.noyaux.specialite;
-        let cumuls = s.nb_tetes * TRANCHES * (s.dim_tete + 2) * size_of::<f32>();
-        [cumuls, s.nb_tetes_kv * self.parts() * size_of::<u32>()]
-    }
-
-    /// Parts en lesquelles se coupe un groupe de têtes de requêtes.
-    fn parts(&self) -> usize {
-        let s = &self.noyaux.specialite;
-        let tetes_bloc = if s.dim_tete <= 128 { 8 } else { 4 };
-        s.tetes_par_groupe().div_ceil(tetes_bloc)
-    }
-
-    /// Range la clé et la valeur du jeton que désigne `pas`, et calcule son attention. `qkv` : q, k, v
-    /// à la suite ; `travail` : cumuls et compteurs. Position et séquence de `pas` sont dans le cache.
-    ///
-    /// # Errors
-    /// Tampon trop petit, lancement refusé.
-    pub fn attention_jeton(
-        &self,
-        tetes: &Tetes<'_>,
-        cache: &Cache<'_>,
-        qkv: Vue<'_>,
-        sortie: Vue<'_>,
-        travail: [Vue<'_>; 2],
-        pas: Vue<'_>,
-    ) -> Resultat<()> {
-        let s = &self.noyaux.specialite;
-        let [cumuls, compteurs] = self.octets_attention_jeton();
-        let parametres = AttentionJetonC {
-            t: tetes.miroir(s, cache)?,
-            qkv: qkv.exiger_f32((s.nb_tetes + 2 * s.nb_tetes_kv) * s.dim_tete)?,
-            sortie: sortie.exiger_f32(s.nb_tetes * s.dim_tete)?,
-            partiels: travail[0].exiger(cumuls)?,
-            arrivees: travail[1].exiger(compteurs)?,
-            pas: pas.exiger(size_of::<Pas>())?,
-        };
-        let grille = [s.nb_tetes_kv as u32, TRANCHES as u32, self.parts() as u32];
-        let dimensions = Dimensions { grille, ..Dimensions::nouvelles(1, FILS_JETON) };
-        // SAFETY: tailles vérifiées ci-dessus ; l'appelant promet le contenu de `pas`.
-        unsafe { self.carte.lancer(&self.noyaux.attention_jeton, dimensions, &parametres) }
-    }
-
     /// Prépare les têtes de `n` jetons : requêtes dans `q`, clés et valeurs dans le cache. Positions et
     /// séquences (`u32`) sont dans le cache.
     ///

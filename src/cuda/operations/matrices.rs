@@ -1,49 +1,49 @@
 //! Matrices de poids sur la carte : envoi, plongement, décodage en f16.
 
-use super::{Operations, Pas, entier};
-use crate::cuda::graphe::{Dimensions, Parametres};
-use crate::cuda::rangement::{Disposition, Ligne, ranger};
-use crate::cuda::{Carte, Epingle, Tampon, Vue};
+use std::sync::Arc;
+
+use super::{Operations, entier};
+use crate::cuda::lancement::{Dimensions, Ordre, Parametres};
+use crate::cuda::rangement::Disposition;
+use crate::cuda::{Tampon, Vue};
 use crate::erreur::{Erreur, Resultat};
 
-/// Une matrice rangée sur la carte.
+/// Une matrice rangée, quelque part dans un tampon de la carte.
+#[derive(Clone)]
 pub struct Matrice {
     disposition: Disposition,
-    codes: Tampon,
-    echelles: Tampon,
+    tampon: Arc<Tampon>,
+    debut: usize,
 }
 
 /// Miroir de `Matrice`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(super) struct MatriceC {
-    codes: u64,
-    echelles: u64,
+    octets: u64,
     lignes: i32,
     colonnes: i32,
     etapes: i32,
+    format: i32,
+}
+
+impl MatriceC {
+    /// Un vecteur de `taille` valeurs, sans octets.
+    pub(super) fn vecteur(taille: usize) -> Self {
+        Self { colonnes: entier(taille), ..Self::default() }
+    }
 }
 
 impl Matrice {
-    /// Range et envoie la matrice dont la ligne `i` est `ligne(i)`.
+    /// La matrice rangée à l'octet `debut` de `tampon`.
     ///
     /// # Errors
-    /// Poids non finis, mémoire de la carte pleine.
-    pub fn envoyer<'a>(
-        carte: &Carte,
-        disposition: Disposition,
-        ligne: impl Fn(usize) -> Ligne<'a> + Sync,
-    ) -> Resultat<Self> {
-        if entier(disposition.lignes) == i32::MAX || entier(disposition.enjambee()) == i32::MAX {
-            return Err(Erreur::Gpu("une matrice du modèle est démesurée".to_owned()));
-        }
-        if !disposition.colonnes.is_multiple_of(8) {
-            let nom = format!("largeur {}", disposition.colonnes);
-            let acceptes = "multiples de 8".to_owned();
-            return Err(Erreur::NonPrisEnCharge { objet: "matrice sur la carte graphique", nom, acceptes });
-        }
-        let (codes, echelles) = ranger(&disposition, ligne)?;
-        Ok(Self { disposition, codes: carte.envoyer(&codes)?, echelles: carte.envoyer(&echelles)? })
+    /// Forme que les noyaux n'adressent pas, tampon trop court.
+    pub fn nouvelle(disposition: Disposition, tampon: Arc<Tampon>, debut: usize) -> Resultat<Self> {
+        disposition.verifier()?;
+        let matrice = Self { disposition, tampon, debut };
+        matrice.vue()?;
+        Ok(matrice)
     }
 
     /// Forme et découpe.
@@ -53,17 +53,26 @@ impl Matrice {
 
     /// Octets sur la carte.
     pub fn octets(&self) -> usize {
-        self.codes.octets() + self.echelles.octets()
+        self.disposition.octets()
+    }
+
+    /// Ses octets.
+    ///
+    /// # Errors
+    /// Le tampon est trop court.
+    pub fn vue(&self) -> Resultat<Vue<'_>> {
+        let vue = self.tampon.vue().apres(self.debut)?;
+        vue.exiger(self.octets()).map(|_| vue)
     }
 
     pub(super) fn miroir(&self) -> Resultat<MatriceC> {
         let d = &self.disposition;
         Ok(MatriceC {
-            codes: self.codes.vue().exiger(d.octets_codes())?,
-            echelles: self.echelles.vue().exiger(d.octets_echelles())?,
+            octets: self.vue()?.exiger(d.octets())?,
             lignes: entier(d.lignes),
             colonnes: entier(d.colonnes),
             etapes: entier(d.etapes()),
+            format: d.format as i32,
         })
     }
 }
@@ -74,8 +83,6 @@ impl Matrice {
 struct PlongementC {
     m: MatriceC,
     jetons: u64,
-    annonce: u64,
-    pas: u64,
     sortie: u64,
     echelle: f32,
 }
@@ -97,7 +104,7 @@ struct DeballageC {
 // SAFETY: miroir exact.
 unsafe impl Parametres for DeballageC {}
 
-/// Fils par bloc du décodage.
+/// Fils par bloc.
 const FILS: u32 = 256;
 
 impl Operations {
@@ -113,38 +120,14 @@ impl Operations {
         sortie: Vue<'_>,
         echelle: f32,
     ) -> Resultat<()> {
-        let jetons = jetons.exiger(n * size_of::<u32>())?;
-        self.lancer_plongement(m, (jetons, 0, 0), n, sortie, echelle)
-    }
-
-    /// Comme [`Self::plonger`], pour le jeton qu'annonce l'hôte ; l'annonce est recopiée dans `pas`.
-    ///
-    /// # Errors
-    /// Tampon trop petit, lancement refusé.
-    pub fn plonger_annonce(
-        &self,
-        m: &Matrice,
-        annonce: &Epingle<Pas>,
-        pas: Vue<'_>,
-        sortie: Vue<'_>,
-        echelle: f32,
-    ) -> Resultat<()> {
-        let source = (0, annonce.adresse(), pas.exiger(size_of::<Pas>())?);
-        self.lancer_plongement(m, source, 1, sortie, echelle)
-    }
-
-    fn lancer_plongement(
-        &self,
-        m: &Matrice,
-        (jetons, annonce, pas): (u64, u64, u64),
-        n: usize,
-        sortie: Vue<'_>,
-        echelle: f32,
-    ) -> Resultat<()> {
-        let sortie = sortie.exiger_f32(n.saturating_mul(m.disposition.colonnes))?;
-        let parametres = PlongementC { m: m.miroir()?, jetons, annonce, pas, sortie, echelle };
+        let parametres = PlongementC {
+            m: m.miroir()?,
+            jetons: jetons.exiger(n * size_of::<u32>())?,
+            sortie: sortie.exiger_f32(n.saturating_mul(m.disposition.colonnes))?,
+            echelle,
+        };
         // Le premier noyau d'une passe ne s'enchaîne pas : ce qui le précède n'est pas toujours un noyau.
-        let dimensions = Dimensions { enchaine: false, ..Dimensions::nouvelles(n, FILS) };
+        let dimensions = Dimensions { ordre: Ordre::Apres, ..Dimensions::nouvelles(n, FILS) };
         // SAFETY: `sortie` fait n lignes de la matrice (vérifié) ; les jetons sont dans le vocabulaire.
         unsafe {
             self.carte.lancer(&self.noyaux.plonger[m.disposition.format.rang()], dimensions, &parametres)
@@ -174,7 +157,7 @@ impl Operations {
             enjambee: entier(d.enjambee()),
         };
         let blocs = d.etapes_pour(lignes).div_ceil(FILS as usize / 32);
-        let dimensions = Dimensions { enchaine: false, ..Dimensions::nouvelles(blocs, FILS) };
+        let dimensions = Dimensions { ordre: Ordre::Apres, ..Dimensions::nouvelles(blocs, FILS) };
         // SAFETY: la tranche est dans la matrice et la sortie a sa taille (vérifiés).
         unsafe { self.carte.lancer(&self.noyaux.deballer[d.format.rang()], dimensions, &parametres) }
     }

@@ -3,32 +3,22 @@
 //! Les structures `#[repr(C)]` sont le miroir de celles des fichiers `.cu`.
 
 mod attention;
+mod invention;
 mod matrices;
 mod normes;
 mod produits;
+mod programme;
 
 pub use attention::{AttentionLot, Cache, Tetes};
+pub use invention::Origine;
 pub use matrices::Matrice;
 pub use normes::NormeLot;
-pub use produits::{Effet, Entree};
+pub use produits::Effet;
+pub use programme::{
+    Attente, AttentionJeton, Marque, Norme, Pas, Produit, Programme, ProgrammeCharge, Sortie, Source,
+};
 
 use super::{Carte, Noyaux};
-/// Jeton à calculer : ce que l'hôte annonce à un graphe. Miroir de `Pas`.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C)]
-pub struct Pas {
-    /// Identifiant.
-    pub jeton: u32,
-    /// Position dans sa séquence.
-    pub position: u32,
-    /// Séquence.
-    pub sequence: u32,
-}
-
-// SAFETY: trois u32 sans remplissage.
-unsafe impl cudarc::driver::DeviceRepr for Pas {}
-// SAFETY: des zéros sont un `Pas`.
-unsafe impl cudarc::driver::ValidAsZeroBits for Pas {}
 
 /// Une carte et ses noyaux : de quoi lancer des opérations.
 pub struct Operations {

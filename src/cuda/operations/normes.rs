@@ -2,7 +2,7 @@
 
 use super::{Operations, entier};
 use crate::cuda::Vue;
-use crate::cuda::graphe::{Dimensions, Parametres};
+use crate::cuda::lancement::{Dimensions, Parametres};
 use crate::erreur::Resultat;
 
 /// Normes d'un lot. Voir `noyaux/lot.cu`.

@@ -71,18 +71,18 @@ impl Format {
     }
 
     /// Mots de 16 octets par voie et par étape.
-    pub(super) fn paquets(self) -> usize {
+    fn paquets(self) -> usize {
         [2, 2, 3, 4, 8, 8, 16][self.rang()]
     }
 
     /// Octets d'échelles par voie et par étape.
-    pub(super) fn octets_echelles(self) -> usize {
+    fn octets_echelles(self) -> usize {
         [4, 8, 8, 4, 0, 0, 0][self.rang()]
     }
 
-    /// Étages de l'anneau de copie d'une carte à grande mémoire partagée.
-    pub(super) fn etages(self) -> usize {
-        [4, 4, 3, 3, 0, 0, 0][self.rang()]
+    /// Octets d'une étape : les codes de toutes les voies, puis leurs échelles.
+    fn octets_etape(self) -> usize {
+        (self.paquets() * OCTETS_PAQUET + self.octets_echelles()) * VOIES
     }
 }
 
@@ -113,22 +113,33 @@ impl Disposition {
         lignes.div_ceil(LIGNES_TUILE) * self.etapes()
     }
 
-    fn codes_tuile(&self) -> usize {
-        self.etapes() * self.format.paquets() * VOIES * OCTETS_PAQUET
+    /// Refuse ce que les noyaux n'adressent pas.
+    ///
+    /// # Errors
+    /// Matrice démesurée, ou largeur qui n'est pas un multiple de 8.
+    pub fn verifier(&self) -> Resultat<()> {
+        // Les noyaux comptent les étapes sur 31 bits.
+        let etapes = self.lignes.div_ceil(LIGNES_TUILE).saturating_mul(self.etapes());
+        if [self.lignes, self.colonnes, etapes].iter().any(|n| i32::try_from(*n).is_err()) {
+            return Err(Erreur::Gpu("une matrice du modèle est démesurée".to_owned()));
+        }
+        if self.colonnes.is_multiple_of(8) {
+            return Ok(());
+        }
+        Err(Erreur::NonPrisEnCharge {
+            objet: "matrice sur la carte graphique",
+            nom: format!("largeur {}", self.colonnes),
+            acceptes: "multiples de 8".to_owned(),
+        })
     }
 
-    fn echelles_tuile(&self) -> usize {
-        self.etapes() * VOIES * self.format.octets_echelles()
+    fn octets_tuile(&self) -> usize {
+        self.etapes() * self.format.octets_etape()
     }
 
-    /// Octets du plan des codes.
-    pub fn octets_codes(&self) -> usize {
-        self.lignes.div_ceil(LIGNES_TUILE) * self.codes_tuile()
-    }
-
-    /// Octets du plan des échelles.
-    pub fn octets_echelles(&self) -> usize {
-        self.lignes.div_ceil(LIGNES_TUILE) * self.echelles_tuile()
+    /// Octets de la matrice rangée : un multiple de 128.
+    pub fn octets(&self) -> usize {
+        self.lignes.div_ceil(LIGNES_TUILE) * self.octets_tuile()
     }
 
     /// Colonnes une fois la matrice décodée en f16 : un multiple de 64.
@@ -148,41 +159,37 @@ pub(super) const COLONNES_LOT: usize = 64;
 /// Une ligne de la matrice : le tenseur et son rang dans ce tenseur.
 pub type Ligne<'a> = (&'a VueTenseur, usize);
 
-/// Codes et échelles d'une matrice dont la ligne `i` est `ligne(i)`.
+/// Range dans `sortie`, de [`Disposition::octets`] octets nuls, la matrice dont la ligne `i` est `ligne(i)`.
 ///
 /// # Errors
-/// Un poids ou une échelle n'est pas fini, ou ne tient pas en f16 quand il le faut.
+/// La sortie n'a pas la bonne taille ; un poids ou une échelle n'est pas fini, ou ne tient pas en f16 quand il
+/// le faut.
 pub fn ranger<'a>(
     d: &Disposition,
     ligne: impl Fn(usize) -> Ligne<'a> + Sync,
-) -> Resultat<(Vec<u8>, Vec<u8>)> {
-    let mut codes = vec![0u8; d.octets_codes()];
-    let mut echelles = vec![0u8; d.octets_echelles()];
-    let mut tranches: Vec<&mut [u8]> = echelles.chunks_mut(d.echelles_tuile().max(1)).collect();
-    tranches.resize_with(d.lignes.div_ceil(LIGNES_TUILE), Default::default);
-    let tuiles = codes.par_chunks_mut(d.codes_tuile()).zip(tranches).enumerate();
-    tuiles.try_for_each(|(t, (codes, echelles))| {
+    sortie: &mut [u8],
+) -> Resultat<()> {
+    if sortie.len() != d.octets() {
+        return Err(Erreur::Gpu(format!("{} octets pour en ranger {}", sortie.len(), d.octets())));
+    }
+    let tuiles = sortie.par_chunks_mut(d.octets_tuile().max(1)).enumerate();
+    tuiles.try_for_each(|(t, tuile)| {
         for rang in 0..LIGNES_TUILE.min(d.lignes - t * LIGNES_TUILE) {
             let (vue, i) = ligne(t * LIGNES_TUILE + rang);
             let source = Source::ouvrir(vue, i, d)?;
             for bloc in 0..d.colonnes.div_ceil(BLOC) {
-                placer_bloc(d.format, &source.bloc(bloc)?, (rang, bloc), codes, echelles);
+                placer_bloc(d.format, &source.bloc(bloc)?, (rang, bloc), tuile);
             }
         }
         Ok::<_, Erreur>(())
-    })?;
-    Ok((codes, echelles))
+    })
 }
 
 /// Place un bloc de la ligne `rang` d'une tuile.
-fn placer_bloc(
-    format: Format,
-    bloc: &Bloc,
-    (rang, b): (usize, usize),
-    codes: &mut [u8],
-    echelles: &mut [u8],
-) {
+fn placer_bloc(format: Format, bloc: &Bloc, (rang, b): (usize, usize), tuile: &mut [u8]) {
     let (etape, b) = (b / BLOCS_ETAPE, b % BLOCS_ETAPE);
+    let etape = &mut tuile[etape * format.octets_etape()..(etape + 1) * format.octets_etape()];
+    let (codes, echelles) = etape.split_at_mut(format.paquets() * OCTETS_PAQUET * VOIES);
     let (moitie, g) = (rang / 8, rang % 8);
     for voie in 0..4 {
         let (donnees, longueur) = bloc.part(format, voie);
@@ -191,7 +198,7 @@ fn placer_bloc(
         // Une part ne chevauche deux paquets que si elle en remplit plusieurs.
         let mut ecrire = |debut: usize, octets: &[u8]| {
             for (i, octets) in octets.chunks(OCTETS_PAQUET).enumerate() {
-                let paquet = etape * format.paquets() + debut / OCTETS_PAQUET + i;
+                let paquet = debut / OCTETS_PAQUET + i;
                 let place = (paquet * VOIES + 4 * g + voie) * OCTETS_PAQUET + debut % OCTETS_PAQUET;
                 codes[place..place + octets.len()].copy_from_slice(octets);
             }
@@ -206,7 +213,7 @@ fn placer_bloc(
         }
     }
     let taille = format.octets_echelles() / 2;
-    let place = (etape * VOIES + 4 * g + b) * 2 * taille + moitie * taille;
+    let place = (4 * g + b) * 2 * taille + moitie * taille;
     echelles[place..place + taille].copy_from_slice(&bloc.echelles[..taille]);
 }
 

@@ -76,6 +76,7 @@ impl Couches {
             budget: self.budget,
             octets: self.magasin.octets_residents(),
             compteurs: self.magasin.compteurs() - self.depart,
+            lien: None,
         }
     }
 }

@@ -1,62 +1,79 @@
-//! Cache KV sur la carte, et ce qui sert à décoder un jeton avec lui : le graphe enregistré.
+//! Cache KV sur les cartes, et le programme d'un jeton qui l'emploie.
 
 use std::any::Any;
 use std::sync::Arc;
 
 use super::Corps;
-use crate::cuda::operations::{Cache as CacheCouche, Pas};
-use crate::cuda::{Epingle, Graphe, Tampon};
+use crate::cuda::operations::{Cache as CacheCouche, ProgrammeCharge};
+use crate::cuda::{Carte, Tampon};
 use crate::erreur::{Erreur, Resultat};
-use crate::modele::CacheKv;
+use crate::modele::{Architecture, CacheKv};
 
 /// Octets d'une clé ou d'une valeur : f16.
 const OCTETS: usize = 2;
 
 /// Cache de toutes les séquences d'un état.
 pub(super) struct Cache {
-    /// Le moteur à qui sont les tampons que le graphe emploie.
+    /// Le moteur à qui sont les tampons que les programmes emploient.
     pub(super) corps: Arc<Corps>,
-    /// Décodage d'un jeton, enregistré au premier.
-    pub(super) graphe: Option<Graphe>,
-    pub(super) annonce: Epingle<Pas>,
-    pub(super) logits: Epingle<f32>,
+    pub(super) etages: Vec<CacheEtage>,
+    pub(super) longueurs: Vec<usize>,
+}
+
+/// Ce qu'en garde la carte d'un étage.
+pub(super) struct CacheEtage {
     cles: Tampon,
     valeurs: Tampon,
-    pub(super) longueurs: Vec<usize>,
+    /// Octets de clés, ou de valeurs, d'une couche.
+    octets_couche: usize,
     capacite: usize,
+    nb_sequences: usize,
+    /// Décodage d'un jeton, chargé au premier.
+    pub(super) programme: Option<ProgrammeCharge>,
 }
 
 impl Cache {
     pub(super) fn nouveau(corps: &Arc<Corps>, capacite: usize, nb_sequences: usize) -> Resultat<Self> {
         let a = &corps.architecture;
+        let ouvrir = |etage: &super::etage::Etage| {
+            CacheEtage::nouveau(&etage.ops.carte, a, etage.couches.len(), capacite, nb_sequences)
+        };
+        let etages = corps.etages.iter().map(ouvrir).collect::<Resultat<_>>()?;
+        Ok(Self { corps: Arc::clone(corps), etages, longueurs: vec![0; nb_sequences] })
+    }
+}
+
+impl CacheEtage {
+    fn nouveau(
+        carte: &Carte,
+        a: &Architecture,
+        couches: usize,
+        capacite: usize,
+        nb_sequences: usize,
+    ) -> Resultat<Self> {
         let demesure = || Erreur::Gpu(format!("un contexte de {capacite} jetons est démesuré : réduisez -c"));
-        let par_couche = a.taille_kv().checked_mul(OCTETS).and_then(|n| n.checked_mul(capacite));
-        let octets = par_couche
-            .and_then(|n| n.checked_mul(nb_sequences)?.checked_mul(a.couches.len()))
-            .filter(|_| i32::try_from(capacite).is_ok())
-            .ok_or_else(demesure)?;
-        let carte = &corps.ops.carte;
+        let octets_couche = a.taille_kv().checked_mul(OCTETS).and_then(|n| n.checked_mul(capacite));
+        let octets_couche = octets_couche.and_then(|n| n.checked_mul(nb_sequences)).ok_or_else(demesure)?;
+        let octets = octets_couche.checked_mul(couches).filter(|_| i32::try_from(capacite).is_ok());
+        let octets = octets.ok_or_else(demesure)?;
         Ok(Self {
-            corps: Arc::clone(corps),
-            graphe: None,
-            annonce: carte.epingler(1)?,
-            logits: carte.epingler(a.taille_vocabulaire)?,
             cles: carte.reserver(octets)?,
             valeurs: carte.reserver(octets)?,
-            longueurs: vec![0; nb_sequences],
+            octets_couche,
             capacite,
+            nb_sequences,
+            programme: None,
         })
     }
 
-    /// Clés et valeurs de la couche `i`.
-    pub(super) fn couche(&self, i: usize) -> Resultat<CacheCouche<'_>> {
-        let nb_sequences = self.longueurs.len();
-        let debut = i * self.corps.architecture.taille_kv() * OCTETS * self.capacite * nb_sequences;
+    /// Clés et valeurs de la couche de rang `rang` dans l'étage.
+    pub(super) fn couche(&self, rang: usize) -> Resultat<CacheCouche<'_>> {
+        let debut = rang * self.octets_couche;
         Ok(CacheCouche {
             cles: self.cles.vue().apres(debut)?,
             valeurs: self.valeurs.vue().apres(debut)?,
             capacite: self.capacite,
-            nb_sequences,
+            nb_sequences: self.nb_sequences,
         })
     }
 }
@@ -73,7 +90,7 @@ impl CacheKv for Cache {
     }
 
     fn octets(&self) -> usize {
-        self.cles.octets() + self.valeurs.octets()
+        self.etages.iter().map(|e| e.cles.octets() + e.valeurs.octets()).sum()
     }
 
     fn en_any(&mut self) -> &mut dyn Any {

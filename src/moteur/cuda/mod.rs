@@ -1,22 +1,29 @@
-//! Le moteur des cartes NVIDIA : poids résidents sur la carte, un graphe par jeton décodé, produits
-//! matriciels sur cœurs tenseurs pour les passes de plusieurs jetons.
+//! Le moteur des cartes NVIDIA : un noyau par jeton décodé, produits matriciels sur cœurs tenseurs pour les
+//! passes de plusieurs jetons, une ou plusieurs cartes, couches résidentes ou passant de l'hôte à la carte.
 
 mod cache;
+mod couches;
+mod etage;
 mod jeton;
 mod lot;
+mod plan;
 mod poids;
+mod programme;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Instant;
 
 use self::cache::Cache;
-use self::jeton::Tampons;
+use self::etage::Etage;
 use self::lot::Brouillon;
-use self::poids::{Couche, PoidsCarte};
-use super::{Fiche, Logits, Lot, Moteur, verifier_lot};
-use crate::cuda::operations::{Effet, Matrice, Operations, Tetes};
-use crate::cuda::{Carte, Noyaux, Specialite};
+use self::plan::Lecteur;
+use self::poids::Vecteurs;
+use super::{Fiche, FicheMagasin, Logits, Lot, Moteur, Reglages, verifier_lot};
+use crate::cuda::operations::Tetes;
 use crate::erreur::{Erreur, Resultat};
-use crate::modele::architecture::{Activation, StyleRope};
+use crate::modele::architecture::StyleRope;
 use crate::modele::{Architecture, Etat};
 use crate::poids::Poids;
 
@@ -26,80 +33,101 @@ const JETONS_PAR_PASSE: usize = 2048;
 /// Ce que partagent le moteur et ses états : tout y est immuable, sauf le contenu des tampons.
 struct Corps {
     architecture: Architecture,
-    ops: Operations,
-    poids: PoidsCarte,
-    tampons: Tampons,
+    etages: Vec<Etage>,
+    /// Programmes exécutés, à un près : aucun numéro n'est nul.
+    tour: AtomicU32,
 }
 
 impl Corps {
-    fn effet_porte(&self) -> Effet {
-        match self.architecture.activation {
-            Activation::Silu => Effet::PorteSilu,
-            Activation::GeluTanh => Effet::PorteGelu,
-        }
+    fn dernier(&self) -> Resultat<&Etage> {
+        self.etages.last().ok_or_else(|| Erreur::Gpu("aucune carte".to_owned()))
+    }
+
+    /// Les couches passantes rendent leur place sur les cartes.
+    fn fermer_les_magasins(&self) {
+        self.etages.iter().filter_map(|e| e.poids.couches.passent()).for_each(couches::Passantes::fermer);
     }
 }
 
 /// Moteur CUDA.
 pub struct Cuda {
     corps: Arc<Corps>,
-    brouillon: Option<Brouillon>,
+    /// Tampons des passes de plusieurs jetons, un par étage.
+    brouillons: Vec<Brouillon>,
 }
 
 impl Cuda {
-    /// Ouvre la carte `rang`, compile les noyaux s'il le faut et envoie les poids.
+    /// Ouvre les cartes, compile les noyaux s'il le faut et charge les poids.
     ///
     /// # Errors
     /// Pas de carte ou de pilote, noyaux refusés, poids inutilisables, mémoire de la carte pleine.
-    pub fn nouveau(a: &Architecture, poids: &Poids, rang: usize) -> Resultat<Self> {
-        let carte = Carte::ouvrir(rang)?;
-        let specialite = Specialite {
-            dim_tete: a.dim_tete,
-            nb_tetes: a.nb_tetes,
-            nb_tetes_kv: a.nb_tetes_kv,
-            taille_cachee: a.taille_cachee,
+    pub fn nouveau(a: &Architecture, poids: &Poids, reglages: &Reglages) -> Resultat<Self> {
+        let cartes: &[usize] = if reglages.cartes.is_empty() { &[0] } else { &reglages.cartes };
+        let (n, couches) = (cartes.len(), a.couches.len());
+        if n > couches {
+            return Err(Erreur::Usage(format!(
+                "{n} cartes pour {couches} couches : donnez-en moins à --device"
+            )));
+        }
+        let mut lecteur = Lecteur { a, poids, sans_noyau: BTreeSet::new() };
+        let ouvrir = |(i, carte): (usize, &usize)| {
+            Etage::ouvrir(&mut lecteur, *carte, i * couches / n..(i + 1) * couches / n, reglages)
         };
-        let noyaux = Noyaux::charger(&carte, specialite)?;
-        let ops = Operations { carte, noyaux };
-        let poids = PoidsCarte::charger(&ops, a, poids)?;
-        let tampons = Tampons::nouveaux(&ops, a)?;
-        let corps = Corps { architecture: a.clone(), ops, poids, tampons };
-        Ok(Self { corps: Arc::new(corps), brouillon: None })
+        let etages = cartes.iter().enumerate().map(ouvrir).collect::<Resultat<_>>()?;
+        if !lecteur.sans_noyau.is_empty() {
+            let types: Vec<_> = lecteur.sans_noyau.iter().map(|s| s.nom()).collect();
+            tracing::warn!("types sans noyau sur la carte graphique, décodés en F16 : {}", types.join(", "));
+        }
+        let corps = Corps { architecture: a.clone(), etages, tour: AtomicU32::new(1) };
+        Ok(Self { corps: Arc::new(corps), brouillons: Vec::new() })
     }
 
     /// Tampons d'une passe de `n` jetons, gardés d'une passe à l'autre.
-    fn brouillon(&mut self, n: usize) -> Resultat<&mut Brouillon> {
-        if self.brouillon.as_ref().is_none_or(|b| b.n < n) {
-            // L'ancien rend sa mémoire avant que le nouveau en demande.
-            self.brouillon = None;
-            self.brouillon = Some(Brouillon::nouveau(&self.corps, n)?);
+    fn preparer_brouillons(&mut self, n: usize) -> Resultat<()> {
+        if self.brouillons.first().is_some_and(|b| b.n >= n) {
+            return Ok(());
         }
-        self.brouillon.as_mut().ok_or_else(|| Erreur::Gpu("tampons perdus".to_owned()))
+        // Les anciens, et les couches de passage, rendent leur mémoire avant que les nouveaux en demandent.
+        self.brouillons.clear();
+        self.corps.fermer_les_magasins();
+        let a = &self.corps.architecture;
+        let ouvrir = |etage| Brouillon::nouveau(a, etage, n);
+        self.brouillons = self.corps.etages.iter().map(ouvrir).collect::<Resultat<_>>()?;
+        Ok(())
     }
 
-    fn calculer(&mut self, lot: &Lot, cache: &mut Cache) -> Resultat<Vec<f32>> {
-        let mut valeurs = Vec::new();
+    fn calculer(&mut self, lot: &Lot, cache: &mut Cache, logits: &mut Vec<f32>) -> Resultat<()> {
         for entrees in lot.entrees.chunks(JETONS_PAR_PASSE) {
-            let logits = match entrees {
-                [seule] => jeton::decoder(&self.corps, *seule, cache)?,
+            let depart = Instant::now();
+            match entrees {
+                [seule] => jeton::decoder(&self.corps, *seule, cache, logits)?,
                 _ => {
-                    let corps = Arc::clone(&self.corps);
-                    lot::calculer(&corps, self.brouillon(entrees.len())?, entrees, cache)?
+                    self.preparer_brouillons(entrees.len())?;
+                    lot::calculer(&self.corps, &self.brouillons, entrees, cache, logits)?;
                 }
-            };
-            if valeurs.is_empty() { valeurs = logits } else { valeurs.extend(logits) }
+            }
+            let passantes = self.corps.etages.iter().filter_map(|e| e.poids.couches.passent());
+            passantes.for_each(|p| p.compter(depart.elapsed()));
         }
-        Ok(valeurs)
+        Ok(())
+    }
+
+    /// Rien ne doit plus tourner quand l'appelant reprend ses tampons.
+    fn attendre_tout(&self) {
+        for etage in &self.corps.etages {
+            // L'erreur qui amène ici est déjà connue.
+            let _ = etage.ops.carte.attendre();
+        }
     }
 }
 
 /// Ce qui arrive aux têtes de la couche `i`.
-fn tetes<'a>(a: &Architecture, i: usize, couche: &'a Couche) -> Tetes<'a> {
+fn tetes<'a>(a: &Architecture, i: usize, v: &'a Vecteurs) -> Tetes<'a> {
     let description = &a.couches[i];
     Tetes {
-        biais: couche.biais.as_ref().map(|[q, k, v]| [q.vue(), k.vue(), v.vue()]),
-        normes: couche.normes_qk.as_ref().map(|[q, k]| [q.vue(), k.vue()]),
-        pulsations: couche.pulsations.as_ref().map(|p| p.vue()),
+        biais: v.biais.as_ref().map(|[q, k, v]| [q.vue(), k.vue(), v.vue()]),
+        normes: v.normes_qk.as_ref().map(|[q, k]| [q.vue(), k.vue()]),
+        pulsations: v.pulsations.as_ref().map(|p| p.vue()),
         entrelace: description.rope.as_ref().is_some_and(|r| r.style == StyleRope::Entrelace),
         fenetre: description.fenetre,
         epsilon: a.epsilon,
@@ -113,17 +141,23 @@ impl Moteur for Cuda {
     }
 
     fn fiche(&self) -> Fiche {
-        let poids = &self.corps.poids;
+        let etages = &self.corps.etages;
+        let noms: Vec<_> = etages.iter().map(|e| e.ops.carte.nom()).collect();
         Fiche {
             moteur: "cuda",
-            appareil: self.corps.ops.carte.nom().to_owned(),
-            octets_residents: poids.octets(),
-            octets_par_jeton: poids.matrices_lues().map(Matrice::octets).sum(),
-            magasin: None,
+            appareil: noms.join(" + "),
+            octets_residents: etages.iter().map(|e| e.poids.octets_residents()).sum(),
+            octets_par_jeton: etages.iter().map(|e| e.poids.octets_lus()).sum(),
+            magasin: etages
+                .iter()
+                .filter_map(|e| e.poids.couches.passent().map(couches::Passantes::fiche))
+                .reduce(FicheMagasin::reunir),
         }
     }
 
     fn nouvel_etat(&self, capacite: usize, nb_sequences: usize) -> Resultat<Etat> {
+        // Le cache est demandé d'abord ; les couches de passage prendront ce qui reste.
+        self.corps.fermer_les_magasins();
         let cache = Cache::nouveau(&self.corps, capacite, nb_sequences)?;
         Ok(Etat::nouveau(Box::new(cache), capacite, nb_sequences))
     }
@@ -135,13 +169,12 @@ impl Moteur for Cuda {
         if !Arc::ptr_eq(&cache.corps, &self.corps) {
             return Err(autre());
         }
-        let valeurs = self.calculer(lot, cache);
-        if valeurs.is_err() {
-            // Rien ne doit plus tourner quand l'appelant reprend ses tampons ; l'erreur est déjà connue.
-            let _ = self.corps.ops.carte.attendre();
+        logits.taille_vocabulaire = self.corps.architecture.taille_vocabulaire;
+        logits.valeurs.clear();
+        let calcul = self.calculer(lot, cache, &mut logits.valeurs);
+        if calcul.is_err() {
+            self.attendre_tout();
         }
-        *logits =
-            Logits { valeurs: valeurs?, taille_vocabulaire: self.corps.architecture.taille_vocabulaire };
-        Ok(())
+        calcul
     }
 }

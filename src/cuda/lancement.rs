@@ -1,13 +1,12 @@
-//! Lancements, un par un ou enregistrés dans un graphe rejoué d'un seul appel.
+//! Lancements de noyaux.
 
+use cudarc::driver::CudaFunction;
 use cudarc::driver::sys::{
-    self, CUgraphInstantiate_flags, CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue,
-    CUlaunchConfig, CUstreamCaptureMode,
+    self, CUlaunchAttribute, CUlaunchAttributeID as Id, CUlaunchAttributeValue as Valeur, CUlaunchConfig,
 };
-use cudarc::driver::{CudaFunction, CudaGraph};
 
 use super::Carte;
-use crate::erreur::{Erreur, Resultat};
+use crate::erreur::Resultat;
 
 /// Forme d'un lancement.
 #[derive(Debug, Clone, Copy)]
@@ -18,14 +17,39 @@ pub(super) struct Dimensions {
     pub(super) fils: u32,
     /// Octets de mémoire partagée dynamique.
     pub(super) partagee: usize,
-    /// Le noyau attend lui-même le précédent (`attendre_precedent`) : il peut commencer plus tôt.
-    pub(super) enchaine: bool,
+    /// Comment il se range parmi les autres.
+    pub(super) ordre: Ordre,
+}
+
+/// Ce qu'un noyau attend pour commencer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ordre {
+    /// La fin du précédent.
+    Apres,
+    /// Rien : il attend lui-même le précédent (`attendre_precedent`), là où la carte le permet.
+    Enchaine,
+    /// La fin du précédent, et que tous ses blocs tiennent ensemble sur la carte : ils s'attendent.
+    Cooperatif,
+}
+
+impl Ordre {
+    fn attribut(self, carte: &Carte) -> Option<CUlaunchAttribute> {
+        let (id, value) = match self {
+            Self::Enchaine if carte.enchaine() => (
+                Id::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+                Valeur { programmaticStreamSerializationAllowed: 1 },
+            ),
+            Self::Cooperatif => (Id::CU_LAUNCH_ATTRIBUTE_COOPERATIVE, Valeur { cooperative: 1 }),
+            Self::Apres | Self::Enchaine => return None,
+        };
+        Some(CUlaunchAttribute { id, pad: [0; 4], value })
+    }
 }
 
 impl Dimensions {
     pub(super) fn nouvelles(blocs: usize, fils: u32) -> Self {
         let blocs = u32::try_from(blocs).unwrap_or(u32::MAX);
-        Self { grille: [blocs, 1, 1], fils, partagee: 0, enchaine: true }
+        Self { grille: [blocs, 1, 1], fils, partagee: 0, ordre: Ordre::Enchaine }
     }
 }
 
@@ -47,11 +71,7 @@ impl Carte {
         d: Dimensions,
         parametres: &P,
     ) -> Resultat<()> {
-        let mut attribut = CUlaunchAttribute {
-            id: CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
-            pad: [0; 4],
-            value: CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
-        };
+        let mut attribut = d.ordre.attribut(self);
         let [x, y, z] = d.grille;
         let configuration = CUlaunchConfig {
             gridDimX: x,
@@ -62,8 +82,8 @@ impl Carte {
             blockDimZ: 1,
             sharedMemBytes: u32::try_from(d.partagee).unwrap_or(u32::MAX),
             hStream: self.flux.cu_stream(),
-            attrs: &raw mut attribut,
-            numAttrs: u32::from(d.enchaine && self.enchaine()),
+            attrs: attribut.as_mut().map_or(std::ptr::null_mut(), |a| &raw mut *a),
+            numAttrs: u32::from(attribut.is_some()),
         };
         let mut arguments = [std::ptr::from_ref(parametres).cast_mut().cast()];
         self.contexte.bind_to_thread()?;
@@ -78,37 +98,5 @@ impl Carte {
             )
         };
         Ok(code.result()?)
-    }
-
-    /// Enregistre ce que `travail` lance, sans l'exécuter.
-    ///
-    /// # Errors
-    /// Un lancement est refusé, ou l'enregistrement échoue.
-    pub fn enregistrer(&self, travail: impl FnOnce() -> Resultat<()>) -> Resultat<Graphe> {
-        self.flux.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
-        let resultat = travail();
-        // L'enregistrement se clôt même après un refus : le flux redevient utilisable.
-        let graphe = self.flux.end_capture(CUgraphInstantiate_flags(0));
-        resultat?;
-        let graphe = graphe?.ok_or_else(|| Erreur::Gpu("le pilote n'a rien enregistré".to_owned()))?;
-        graphe.upload()?;
-        Ok(Graphe(graphe))
-    }
-}
-
-/// Lancements enregistrés.
-pub struct Graphe(CudaGraph);
-
-// SAFETY: un graphe s'emploie depuis n'importe quel fil pourvu que ce soit l'un après l'autre, ce que
-// garantit `&mut self`.
-unsafe impl Send for Graphe {}
-
-impl Graphe {
-    /// Rejoue tout, à la suite de ce qui a été lancé.
-    ///
-    /// # Errors
-    /// Le pilote refuse.
-    pub fn rejouer(&mut self) -> Resultat<()> {
-        Ok(self.0.launch()?)
     }
 }

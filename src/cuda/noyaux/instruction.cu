@@ -1,0 +1,73 @@
+// Le calcul d'un jeton est une suite d'instructions qu'un seul noyau interprète. Miroir de
+// `operations/programme`.
+
+#define PRODUIT 0
+#define ATTENTION 1
+#define SOURCE 2
+
+// Que faire du résultat d'un produit.
+#define ECRIRE 0
+#define AJOUTER 1
+#define PORTE_SILU 2  // lignes paires porte, impaires montée : écrire silu(porte) · montée, en f16 réduits
+#define PORTE_GELU 3
+#define LOGITS 4      // des f32 sans marque, que seul l'hôte lira
+
+struct Produit {
+    Matrice m;
+    const u64* entree;          // f32 marqués si `norme`, sinon paires de f16 réduits, marquées
+    const float* norme;         // poids de la norme d'entrée, ou nul
+    const u64* attente;         // sortie de sous-couche à normer puis ajouter à l'entrée, ou nul
+    const float* norme_attente;
+    u64* x_suivant;             // reçoit entrée + norme(attente) ; un autre tampon que l'entrée
+    void* sortie;
+    u32 numero_entree, numero_attente, numero_ancien;  // ancien : celui que porte `sortie`, pour AJOUTER
+    int effet;
+    int log_partage;            // 2^log_partage chaînes se partagent les étapes d'une tuile
+    float epsilon;
+};
+
+struct Attention {
+    Tetes t;
+    const u64* qkv;  // q, k, v à la suite, f32 marqués
+    u64* sortie;     // [têtes, DIM_TETE], paires de f16 réduits
+    u64* partiels;   // [têtes, TRANCHES, PARTIEL], f32 marqués
+    u32 numero_qkv;
+};
+
+// Première instruction : le plongement du jeton, ou un vecteur déjà calculé.
+struct Source {
+    Matrice m;
+    const float* vecteur;  // nul : le plongement
+    u64* sortie;           // f32 marqués
+    float echelle;
+};
+
+struct __align__(16) Instruction {
+    int genre;
+    u32 numero;  // que porteront ses sorties
+    union {
+        Produit produit;
+        Attention attention;
+        Source source;
+    };
+};
+
+#define MOTS_INSTRUCTION ((int)(sizeof(Instruction) / 4))
+#define FENETRE 8  // instructions que le bloc voit d'avance
+
+// Mémoire partagée de taille fixe.
+#define FILS 512
+#define CHAINES (FILS / 32)
+#define PLACES_MAX 12
+#define TOURS_GROUPE 4  // tours entre deux réunions des chaînes
+
+struct Commun {
+    u32 fenetre[FENETRE][MOTS_INSTRUCTION];
+    __align__(16) float partiels[2][TOURS_GROUPE][CHAINES][LIGNES_TUILE];
+    u64 barrieres[CHAINES][PLACES_MAX];
+    float relais[32];
+
+    __device__ __forceinline__ const Instruction& instruction(int i) const {
+        return *(const Instruction*)fenetre[i % FENETRE];
+    }
+};
