@@ -54,6 +54,9 @@ pub struct OptionsModele {
     /// epingle (toujours les premières) ou auto (celle des deux qui en refait le moins) [défaut : auto]
     #[arg(long = "policy", value_name = "POLITIQUE", requires = "budget")]
     pub politique: Option<Politique>,
+    /// Ne ranger aucun poids ; seul `benchmark` l'offre, pour ses modèles procéduraux.
+    #[arg(skip)]
+    pub virtuel: bool,
     /// Cache des clés et des valeurs du moteur cpu : f16, q8_0 ou q4_0 (3,6 fois plus petit que f16)
     #[arg(long = "kv", value_name = "FORMAT", default_value = "f16")]
     pub kv: FormatKv,
@@ -126,6 +129,7 @@ impl OptionsModele {
                 fils: Some(self.nb_fils()),
                 cartes: cartes.clone(),
                 vram: self.vram,
+                virtuel: self.virtuel,
                 isa: self.isa,
                 kv: self.kv,
                 memoire: self.memoire,
@@ -172,8 +176,8 @@ impl OptionsModele {
             (Some(moteur @ CPU), None) if self.vram.is_some() => {
                 Err(Erreur::Usage(format!("« --vram » ne règle que le moteur cuda, pas le moteur {moteur}")))
             }
-            // Borner la carte, c'est la vouloir.
-            (None, None) if self.vram.is_some() => Ok(Some(CUDA)),
+            // Régler la carte, c'est la vouloir.
+            (None, None) if self.vram.is_some() || self.virtuel => Ok(Some(CUDA)),
             (voulu, None) => Ok(voulu),
         }
     }

@@ -9,8 +9,9 @@ use crate::nombres::{ecrire_entier, ecrire_octets, ecrire_reel};
 pub(super) fn dire(fiche: FicheMagasin) -> String {
     let c = fiche.compteurs;
     let lien = fiche.lien.map_or(String::new(), |lien| {
+        let borne = lien.borne(c.octets_materialises).map_or("—".into(), |b| ecrire_reel(b, 2));
         format!(
-            " ; lien à {}/s, {} % atteints",
+            " ; lien à {}/s, au mieux {borne} passages/s, {} % du lien atteints",
             ecrire_octets(lien.debit as u64),
             ecrire_reel(100.0 * lien.part(c.octets_materialises), 1)
         )
@@ -43,7 +44,9 @@ pub(super) fn json(fiche: FicheMagasin) -> Value {
         "attente_secondes": c.attente.as_secs_f64(),
         "lien": fiche.lien.map(|lien| json!({
             "octets_par_seconde": lien.debit,
+            "passages": lien.passages,
             "secondes_de_calcul": lien.duree.as_secs_f64(),
+            "borne_passages_par_seconde": lien.borne(c.octets_materialises),
             "part_atteinte": lien.part(c.octets_materialises),
         })),
     })

@@ -163,6 +163,17 @@ mod tests {
     }
 
     #[test]
+    fn sans_nvrtc_une_phrase_dit_quoi_installer() {
+        // SAFETY: ne fait qu'essayer d'ouvrir la bibliothèque, dont l'initialisation est sûre.
+        if unsafe { sys::is_culib_present() } {
+            eprintln!("SAUTÉ : NVRTC est installé");
+            return;
+        }
+        let refus = compiler("", &[]).unwrap_err().to_string();
+        assert!(refus.contains("NVRTC") && refus.contains("installez"), "{refus}");
+    }
+
+    #[test]
     fn un_dossier_de_cache_inaccessible_se_dit() {
         let dossier = tempfile::tempdir().unwrap();
         let fichier = dossier.path().join("fichier");

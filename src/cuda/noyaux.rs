@@ -10,6 +10,9 @@ use super::rangement::Format;
 use super::{Carte, compilation};
 use crate::erreur::{Erreur, Resultat};
 
+/// Mémoire partagée d'un bloc de `jeton`, au plus : des anneaux assez longs, et un cache de premier niveau qui
+/// garde ses variables.
+const PARTAGEE_JETON: usize = 180 << 10;
 /// Mémoire partagée laissée aux tableaux de taille fixe des noyaux.
 const PARTAGEE_FIXE: usize = 1 << 10;
 
@@ -85,9 +88,10 @@ impl Noyaux {
             noyaux.try_into().map_err(|_| Erreur::Gpu("noyaux incomplets".to_owned()))
         };
         let jeton = fonction("jeton")?;
+        jeton.set_attribute(Attribut::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, -1)?;
         Ok(Self {
             specialite,
-            partagee_jeton: partagee_permise(carte, &jeton)?,
+            partagee_jeton: partagee_permise(carte, &jeton)?.min(PARTAGEE_JETON),
             jeton,
             inventer: [fonction("inventer_q4")?, fonction("inventer_q4m")?, fonction("inventer_q8")?],
             plonger: par_format("plonger")?,

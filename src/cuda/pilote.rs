@@ -125,8 +125,8 @@ impl From<DriverError> for Erreur {
 fn expliquer(code: Code) -> String {
     match code {
         Code::CUDA_ERROR_OUT_OF_MEMORY => {
-            "la mémoire de la carte est pleine. Réduisez le contexte (-c), prenez un modèle plus petit, ou \
-             calculez sur le processeur (--device cpu)"
+            "la mémoire de la carte est pleine. Réduisez le contexte (-c), bornez ce qui reste sur la carte (--vram), \
+             ou calculez sur le processeur (--device cpu)"
                 .into()
         }
         Code::CUDA_ERROR_NO_DEVICE => "aucune carte NVIDIA n'est visible".into(),
@@ -140,6 +140,18 @@ fn expliquer(code: Code) -> String {
         Code::CUDA_ERROR_NO_BINARY_FOR_GPU | Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => {
             "les noyaux compilés ne conviennent pas à cette carte".into()
         }
+        Code::CUDA_ERROR_LAUNCH_FAILED
+        | Code::CUDA_ERROR_LAUNCH_TIMEOUT
+        | Code::CUDA_ERROR_ILLEGAL_ADDRESS
+        | Code::CUDA_ERROR_ILLEGAL_INSTRUCTION
+        | Code::CUDA_ERROR_CONTEXT_IS_DESTROYED
+        | Code::CUDA_ERROR_UNKNOWN => format!(
+            "la carte a cessé de répondre en plein calcul ({code:?}) : ce qui était en cours est perdu. Relancez ; si \
+             cela se répète, calculez sur le processeur (--device cpu)"
+        ),
+        Code::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE => {
+            "la carte n'a pas toutes ses ressources, un autre programme s'en sert peut-être".into()
+        }
         autre => format!("le pilote répond {autre:?}"),
     }
 }
@@ -152,8 +164,10 @@ mod tests {
     fn les_erreurs_du_pilote_se_disent_en_francais_avec_un_remede() {
         let pleine = Erreur::from(DriverError(Code::CUDA_ERROR_OUT_OF_MEMORY)).to_string();
         assert!(pleine.contains("mémoire") && pleine.contains("--device cpu"), "{pleine}");
-        let autre = Erreur::from(DriverError(Code::CUDA_ERROR_ILLEGAL_ADDRESS)).to_string();
-        assert!(autre.contains("ILLEGAL_ADDRESS"), "{autre}");
+        let perdue = Erreur::from(DriverError(Code::CUDA_ERROR_LAUNCH_FAILED)).to_string();
+        assert!(perdue.contains("cessé de répondre") && perdue.contains("LAUNCH_FAILED"), "{perdue}");
+        let autre = Erreur::from(DriverError(Code::CUDA_ERROR_INVALID_IMAGE)).to_string();
+        assert!(autre.contains("INVALID_IMAGE"), "{autre}");
     }
 
     #[test]

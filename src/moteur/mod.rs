@@ -96,10 +96,11 @@ pub struct FicheMagasin {
 impl FicheMagasin {
     /// Ce que disent ensemble deux magasins d'un même moteur, qui travaillent l'un après l'autre.
     pub fn reunir(self, autre: Self) -> Self {
-        let lien = self
-            .lien
-            .zip(autre.lien)
-            .map(|(a, b)| FicheLien { debit: a.debit.min(b.debit), duree: a.duree.max(b.duree) });
+        let lien = self.lien.zip(autre.lien).map(|(a, b)| FicheLien {
+            debit: a.debit.min(b.debit),
+            passages: a.passages.max(b.passages),
+            duree: a.duree.max(b.duree),
+        });
         Self {
             politique: self.politique,
             budget: self.budget + autre.budget,
@@ -115,11 +116,19 @@ impl FicheMagasin {
 pub struct FicheLien {
     /// Octets par seconde, mesurés au chargement.
     pub debit: f64,
-    /// Temps passé à calculer depuis.
+    /// Passages de jetons calculés depuis : chacun parcourt toutes les couches.
+    pub passages: u64,
+    /// Temps qu'ils ont pris.
     pub duree: Duration,
 }
 
 impl FicheLien {
+    /// Passages par seconde que permet le débit, s'ils font passer `octets` en tout ; `None` s'ils n'en font pas
+    /// passer.
+    pub fn borne(&self, octets: u64) -> Option<f64> {
+        (octets > 0).then(|| self.debit * self.passages as f64 / octets as f64)
+    }
+
     /// Part du débit que `octets`, passés pendant ce temps, ont prise ; 0 si rien n'a été calculé.
     pub fn part(&self, octets: u64) -> f64 {
         let possible = self.debit * self.duree.as_secs_f64();
@@ -170,6 +179,8 @@ pub struct Reglages {
     pub memoire: Option<usize>,
     /// Octets que le moteur `cuda` peut prendre sur chaque carte, couches comprises ; `None` : tout y reste.
     pub vram: Option<usize>,
+    /// Le moteur `cuda` ne range aucune matrice : il en recalcule les poids, procéduraux, à chaque emploi.
+    pub virtuel: bool,
     /// Quelles couches garder quand elles ne tiennent pas toutes dans [`Self::memoire`] ou [`Self::vram`].
     pub politique: Politique,
     /// Format du cache KV du moteur `cpu`.
@@ -188,6 +199,9 @@ pub fn fabriquer(nom: &str, modele: &Modele, reglages: &Reglages) -> Resultat<Bo
     match nom {
         "reference" | "cpu" if reglages.vram.is_some() => Err(Erreur::Usage(format!(
             "le moteur « {nom} » ne se sert pas d'une carte : --vram ne vaut que pour le moteur cuda"
+        ))),
+        "reference" | "cpu" if reglages.virtuel => Err(Erreur::Usage(format!(
+            "le moteur « {nom} » range ses poids : --virtual ne vaut que pour le moteur cuda"
         ))),
         "reference" | "cuda" if reglages.memoire.is_some() => Err(Erreur::Usage(format!(
             "le moteur « {nom} » n'a pas de couches réemballées : --memory ne vaut que pour le moteur cpu"

@@ -120,6 +120,31 @@ fn chaque_type_de_poids_egale_la_reference_d_un_coup_et_jeton_par_jeton() {
 
 #[test]
 #[ignore = "demande une carte NVIDIA"]
+fn des_types_meles_egalent_la_reference_d_un_coup_et_jeton_par_jeton() {
+    if !carte_presente() {
+        return;
+    }
+    // Peu de tuiles : bien des chaînes n'ont rien à lire d'un produit, ou seulement d'un format.
+    let melanges: [&[(&str, SpecPoids)]; 3] = [
+        &[("attn_v", SpecPoids::Q6K), ("ffn_down", SpecPoids::Q6K), ("token_embd", SpecPoids::Q6K)],
+        &[("attn_k", SpecPoids::Q8_0), ("attn_output", SpecPoids::F16), ("ffn_up", SpecPoids::Q4_1)],
+        &[("attn_q", SpecPoids::Bf16), ("ffn_down", SpecPoids::Q8_0), ("ffn", SpecPoids::Q4_0)],
+    ];
+    for (rang, autres) in melanges.into_iter().enumerate() {
+        for famille in ["llama", "gemma3"] {
+            let essai = Essai { autres, ..de_type(famille, SpecPoids::Q4K) };
+            let (mut cuda, mut reference) = moteurs(&essai);
+            let suite = jetons(30, essai.vocabulaire);
+            let attendus = tout_d_un_coup(&mut reference, &suite).valeurs;
+            let nom = format!("{famille}, mélange {rang}");
+            exiger(&format!("{nom}, lot"), &tout_d_un_coup(&mut cuda, &suite).valeurs, &attendus);
+            exiger(&format!("{nom}, jeton"), &un_par_un(&mut cuda, &suite), &attendus);
+        }
+    }
+}
+
+#[test]
+#[ignore = "demande une carte NVIDIA"]
 fn un_long_contexte_garde_la_fenetre_exacte_et_se_decode_par_tranches() {
     if !carte_presente() {
         return;

@@ -148,5 +148,15 @@ fn des_poids_inventes_sur_la_carte_sont_ceux_que_l_hote_aurait_envoyes() {
         let bornes = Reglages { vram: Some(24 << 20), ..Reglages::default() };
         let obtenus = logits(&mut moteur_de(&invente, &bornes), 1000);
         memes_bits(&format!("{spec}, inventé puis passant"), &obtenus, &attendus);
+        let virtuel = Reglages { virtuel: true, ..Reglages::default() };
+        if spec == SpecPoids::Q6K {
+            let refus =
+                Cuda::nouveau(&invente.architecture, &invente.poids, &virtuel).err().unwrap().to_string();
+            assert!(refus.contains("--virtual"), "{refus}");
+            continue;
+        }
+        let mut moteur = moteur_de(&invente, &virtuel);
+        assert!(moteur.fiche().octets_residents < 20_000);
+        memes_bits(&format!("{spec}, virtuel"), &logits(&mut moteur, 1000), &attendus);
     }
 }

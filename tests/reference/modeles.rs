@@ -39,6 +39,8 @@ pub(crate) struct Essai {
     pub(crate) lies: bool,
     /// Type des matrices dans le GGUF.
     pub(crate) spec: SpecPoids,
+    /// D'autres types pour les matrices dont le nom contient ce mot, comme les mélanges des fichiers publics.
+    pub(crate) autres: &'static [(&'static str, SpecPoids)],
     /// Poids par nom canonique, dans l'ordre des dimensions du Hub.
     pub(crate) poids: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
@@ -73,6 +75,7 @@ impl Essai {
             norme_qk: gemma || famille == "qwen3",
             lies: famille != "llama",
             spec: SpecPoids::F32,
+            autres: &[],
             poids: BTreeMap::new(),
         };
         essai.tirer()
@@ -212,7 +215,7 @@ impl Essai {
             .iter()
             .map(|(nom, (forme, _))| TenseurPrevu {
                 nom: nom.clone(),
-                spec: if forme.len() == 2 { self.spec } else { SpecPoids::F32 },
+                spec: if forme.len() == 2 { self.spec_de(nom) } else { SpecPoids::F32 },
                 forme: forme.clone(),
             })
             .collect();
@@ -222,6 +225,10 @@ impl Essai {
             ecrivain.ecrire(&encoder(prevu.spec, valeurs)).unwrap();
         }
         ecrivain.achever().unwrap();
+    }
+
+    fn spec_de(&self, nom: &str) -> SpecPoids {
+        self.autres.iter().find(|(mot, _)| nom.contains(mot)).map_or(self.spec, |(_, spec)| *spec)
     }
 
     /// `config.json` du Hub.

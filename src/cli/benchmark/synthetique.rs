@@ -27,6 +27,9 @@ pub(super) struct OptionsSynthetiques {
     /// Graine des poids procéduraux
     #[arg(long = "seed", value_name = "N", default_value_t = 0, requires = "synthese")]
     graine: u64,
+    /// Ne range aucun poids : le moteur cuda les recalcule à chaque emploi, quelle que soit la taille du modèle
+    #[arg(long = "virtual", requires = "synthese")]
+    pub(super) virtuel: bool,
     /// Écrit le modèle procédural dans ce fichier .gguf, sans rien mesurer
     #[arg(long = "export", value_name = "FICHIER", requires = "synthese")]
     pub(super) export: Option<PathBuf>,

@@ -1,40 +1,23 @@
-// Copies d'avance des poids : chaque chaîne a en mémoire partagée un anneau d'étapes, rempli par le moteur
-// de copie (Hopper) ou par `cp.async`. Les poids ne dépendent de rien : l'anneau franchit les instructions,
-// et la mémoire de la carte ne s'arrête pas pendant qu'un vecteur s'échange entre les blocs.
-
-__device__ __forceinline__ void preparer_barriere(u32 barriere) {
-    // Une arrivée par copie du moteur, ou une par voie.
-    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(barriere), "n"(MOTEUR_DE_COPIE ? 1 : 32) : "memory");
-}
+// Copies d'avance des poids : chaque chaîne a en mémoire partagée un anneau d'étapes, que remplit le moteur de
+// copie de la carte (Hopper), mené par une chaîne à part. Les poids ne dépendent de rien : l'anneau franchit
+// les instructions, et la mémoire de la carte ne s'arrête pas pendant qu'un vecteur s'échange entre les blocs.
+// Sans moteur de copie, il n'y a pas d'anneau : chacun lit ses poids quand il en a besoin.
 
 __device__ __forceinline__ void attendre_barriere(u32 barriere, u32 parite) {
     u32 fini;
     do {
-#if MOTEUR_DE_COPIE
         asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
                      : "=r"(fini)
                      : "r"(barriere), "r"(parite)
                      : "memory");
-#else
-        asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                     : "=r"(fini)
-                     : "r"(barriere), "r"(parite)
-                     : "memory");
-#endif
     } while (!fini);
 }
 
-__device__ __forceinline__ void copier_etape(u32 place, u32 barriere, const u8* source, u32 octets, int voie) {
-#if MOTEUR_DE_COPIE
-    if (voie != 0) return;
+__device__ __forceinline__ void copier_etape(u32 place, u32 barriere, const u8* source, u32 octets) {
     asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barriere), "r"(octets) : "memory");
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(place),
                  "l"(source), "r"(octets), "r"(barriere)
                  : "memory");
-#else
-    for (u32 o = voie * 16; o < octets; o += 512) copier_16(place + o, source + o);
-    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(barriere) : "memory");
-#endif
 }
 
 // Octets d'une étape, par format.
@@ -49,14 +32,16 @@ __device__ __forceinline__ u32 octets_etape(int format) {
     }
 }
 
+// Les flottants ne passent pas par l'anneau : une seule de leurs étapes fait déjà assez de lectures.
+__device__ __forceinline__ bool par_anneau(int format) { return MOTEUR_DE_COPIE && format < F16; }
+
 // Les étapes qu'une chaîne doit à un produit : les mêmes, consécutives, dans une tuile sur `pas`.
 struct Part {
     int tuile, pas, tuiles;  // `tuiles` : celles de la matrice, ou 0 si la chaîne n'a rien à faire
     int premiere, etapes;
 
-    __device__ __forceinline__ explicit Part(const Produit& p) {
-        const int chaine = threadIdx.x / 32, part = chaine & ((1 << p.log_partage) - 1);
-        const int simultanees = CHAINES >> p.log_partage;
+    __device__ __forceinline__ Part(const Produit& p, int chaine) {
+        const int part = chaine & ((1 << p.log_partage) - 1), simultanees = CHAINES >> p.log_partage;
         premiere = part * p.m.etapes >> p.log_partage;
         etapes = ((part + 1) * p.m.etapes >> p.log_partage) - premiere;
         tuiles = etapes > 0 ? (p.m.lignes + LIGNES_TUILE - 1) / LIGNES_TUILE : 0;
@@ -65,101 +50,127 @@ struct Part {
     }
 };
 
-// L'anneau d'une chaîne. Tout y est commun aux voies.
+// L'anneau, vu de la chaîne qui le lit, le temps d'un produit.
 struct Anneau {
-    const Commun* commun;
-    const u8* debut;
-    u32 barrieres;
-    int octets;              // de toutes les places
-    int nombre;              // instructions du programme
-    u32 phases = 0;          // parité attendue de chaque place
-    int format = -1;         // des étapes de l'anneau
-    u32 taille = 0;          // d'une étape
-    int places = 0, place_lue = 0, place_demandee = 0, en_route = 0;
-    int instruction = -1;    // produit dont on demande les étapes
-    int tuile = 0, tuiles = 0, pas = 0, premiere = 0, par_tuile = 0, restantes = 0, etapes = 0;
-    const u8* source = nullptr;
+    u32 debut, barrieres, phases, taille;
+    int places, place;
 
-    __device__ __forceinline__ Anneau(const Commun* commun, const u8* debut, int octets, int nombre)
-        : commun(commun), debut(debut), octets(octets), nombre(nombre) {
-        barrieres = adresse_partagee(commun->barrieres[threadIdx.x / 32]);
+    // Un autre format que celui du produit d'avant repart d'un anneau vide.
+    __device__ __forceinline__ Anneau(const Commun& commun, u32 anneaux, int octets, int format) {
+        const int chaine = threadIdx.x / 32;
+        debut = anneaux + chaine * octets;
+        barrieres = adresse_partagee(commun.barrieres[chaine]);
+        taille = octets_etape(format);
+        places = min(PLACES_MAX, octets / (int)taille);
+        place = format == commun.formats[chaine] ? commun.places[chaine] : 0;
+        phases = commun.phases[chaine];
     }
 
+    // La plus ancienne étape : son adresse partagée.
+    __device__ __forceinline__ u32 prendre() const {
+        attendre_barriere(barrieres + 8 * place, phases >> place & 1);
+        return debut + place * taille;
+    }
+
+    // Rend l'étape prise, que toutes les voies ont lue.
+    __device__ __forceinline__ void rendre(u32& rendues, int voie) {
+        __syncwarp();
+        if (voie == 0) {
+            volatile u32& r = rendues;
+            r = r + 1;
+        }
+        phases ^= 1u << place;
+        place = place + 1 == places ? 0 : place + 1;
+    }
+
+    __device__ __forceinline__ void finir(Commun& commun, int format) const {
+        const int chaine = threadIdx.x / 32;
+        if (threadIdx.x % 32 != 0) return;
+        commun.formats[chaine] = format;
+        commun.places[chaine] = place;
+        commun.phases[chaine] = phases;
+    }
+};
+
+// L'anneau de la chaîne de rang `voie`, vu de la voie qui le remplit.
+struct Copieur {
+    int chaine, instruction = -1, format = -1, places = 0, place = 0;
+    int tuile = 0, tuiles = 0, pas = 0, premiere = 0, par_tuile = 0, restantes = 0, etapes = 0;
+    u32 rang = 0, taille = 0, demandees = 0;
+    const u8* source = nullptr;
+
     __device__ __forceinline__ void ouvrir(const Produit& p, int i) {
-        const Part part(p);
+        const Part part(p, chaine);
         instruction = i;
         tuile = part.tuile, tuiles = part.tuiles, pas = part.pas;
         premiere = part.premiere, par_tuile = restantes = part.etapes, etapes = p.m.etapes;
         source = p.m.octets;
-        viser();
+        rang = (u32)tuile * etapes + premiere;
     }
 
-    __device__ __forceinline__ void viser() { rang = (u32)tuile * etapes + premiere; }
-
-    // Passe au produit suivant, s'il est en vue et que ses étapes ont le même format.
-    __device__ __forceinline__ bool suivre(int courante) {
-        const int fin = min(nombre, courante + FENETRE - 1);
+    // Va au produit suivant parmi les instructions d'avant `fin`, s'il y en a un.
+    __device__ __forceinline__ void suivre(const Fenetre& fenetre, int fin) {
 #pragma unroll 1
         for (int i = instruction + 1; i < fin; i++) {
-            const Instruction& suivante = commun->instruction(i);
-            if (suivante.genre != PRODUIT) continue;
-            if (suivante.produit.m.format != format) return false;
+            instruction = i;
+            const Instruction& suivante = fenetre[i];
+            if (suivante.genre != PRODUIT || !par_anneau(suivante.produit.m.format)) continue;
             ouvrir(suivante.produit, i);
-            return true;
-        }
-        return false;
-    }
-
-    // Remplit l'anneau, en allant jusqu'aux produits qui suivent l'instruction courante.
-    __device__ __forceinline__ void demander(int courante, int voie) {
-#pragma unroll 1
-        while (en_route < places) {
-            if (tuile >= tuiles) {
-                if (!suivre(courante)) return;
-                continue;
-            }
-            copier_etape(adresse_partagee(debut) + place_demandee * taille, barrieres + 8 * place_demandee,
-                         source + (u64)rang * taille, taille, voie);
-            place_demandee = place_demandee + 1 == places ? 0 : place_demandee + 1;
-            en_route++;
-            rang++;
-            if (--restantes > 0) continue;
-            restantes = par_tuile;
-            tuile += pas;
-            viser();
+            return;
         }
     }
 
-    // Le produit `i` commence : si l'anneau n'en est pas déjà là, il est vide, et repart avec ce format.
-    __device__ __forceinline__ void commencer(const Produit& p, int i, int voie) {
-        if (instruction < i) {
-            format = p.m.format;
+    // Demande l'étape suivante si sa place est libre.
+    __device__ __forceinline__ bool demander(const Fenetre& fenetre, u32 rendues, u32 debut, u32 barrieres, int octets) {
+        const int voulu = fenetre[instruction].produit.m.format;
+        if (voulu != format) {
+            if (demandees != rendues) return false;
+            format = voulu;
             taille = octets_etape(format);
-            // Les flottants ne passent pas par l'anneau : une seule de leurs étapes fait déjà assez de lectures.
-            places = format < F16 ? min(PLACES_MAX, octets / (int)taille) : 0;
-            place_lue = place_demandee = 0;
-            ouvrir(p, i);
+            places = min(PLACES_MAX, octets / (int)taille);
+            place = 0;
         }
-        demander(i, voie);
+        if (demandees - rendues >= (u32)places) return false;
+        copier_etape(debut + place * taille, barrieres + 8 * place, source + (u64)rang * taille, taille);
+        place = place + 1 == places ? 0 : place + 1;
+        demandees++;
+        rang++;
+        if (--restantes > 0) return true;
+        restantes = par_tuile;
+        tuile += pas;
+        rang = (u32)tuile * etapes + premiere;
+        return true;
     }
-
-    // La plus ancienne étape demandée, ou nul si son format ne passe pas par l'anneau.
-    __device__ __forceinline__ const u8* prendre() {
-        if (places == 0) return nullptr;
-        attendre_barriere(barrieres + 8 * place_lue, phases >> place_lue & 1);
-        return debut + place_lue * taille;
-    }
-
-    // Rend la place de l'étape prise, que toutes les voies ont lue.
-    __device__ __forceinline__ void liberer(int courante, int voie) {
-        if (places == 0) return;
-        __syncwarp();
-        phases ^= 1u << place_lue;
-        place_lue = place_lue + 1 == places ? 0 : place_lue + 1;
-        en_route--;
-        demander(courante, voie);
-    }
-
-  private:
-    u32 rang = 0;  // de la prochaine étape, dans toute la matrice
 };
+
+// Le travail de la chaîne qui copie : une voie par chaîne qui calcule.
+__device__ __forceinline__ void copier_d_avance(const Instruction* instructions, int nombre, Commun& commun,
+                                                const u8* anneaux, int octets) {
+    const int voie = threadIdx.x % 32;
+    Copieur c;
+    c.chaine = voie % CHAINES;
+    const bool active = voie < CHAINES;
+    const u32 debut = adresse_partagee(anneaux) + c.chaine * octets;
+    const u32 barrieres = adresse_partagee(commun.barrieres[c.chaine]);
+    if (!active) c.instruction = nombre;
+    int lues = 0;
+    while (true) {
+        // La fenêtre avance avec la voie la plus en retard.
+        const int derniere = __reduce_min_sync(~0u, c.instruction);
+        if (derniere >= nombre) return;
+        while (lues < nombre && lues < derniere + FENETRE) {
+            if (voie < sizeof(Instruction) / 16)
+                commun.copies.mots[lues % FENETRE][voie] = ((const uint4*)(instructions + lues))[voie];
+            lues++;
+            __syncwarp();
+        }
+        if (active && c.tuile >= c.tuiles) {
+            c.suivre(commun.copies, lues);
+            if (c.tuile >= c.tuiles && c.instruction == nombre - 1) c.instruction = nombre;
+        }
+        bool demande = false;
+        if (c.instruction < nombre && c.tuile < c.tuiles)
+            demande = c.demander(commun.copies, *(volatile u32*)&commun.rendues[c.chaine], debut, barrieres, octets);
+        if (!__any_sync(~0u, demande)) __nanosleep(20);
+    }
+}

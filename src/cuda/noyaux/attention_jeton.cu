@@ -10,8 +10,8 @@
 #define VOIES_POSITION \
     (DIM_TETE <= 8 ? 1 : DIM_TETE <= 16 ? 2 : DIM_TETE <= 32 ? 4 : DIM_TETE <= 64 ? 8 : DIM_TETE <= 128 ? 16 : 32)
 #define POSITIONS_CHAINE (32 / VOIES_POSITION)
-// Têtes de requêtes par bloc : leurs accumulateurs tiennent dans les registres et la mémoire partagée.
-#define TETES_BLOC_MAX (DIM_TETE <= 128 ? 8 : 4)
+// Têtes de requêtes par bloc : leurs accumulateurs tiennent dans les registres.
+#define TETES_BLOC_MAX 2
 #define TETES_BLOC (TETES_PAR_GROUPE <= TETES_BLOC_MAX ? TETES_PAR_GROUPE : TETES_BLOC_MAX)
 #define PARTS ((TETES_PAR_GROUPE + TETES_BLOC - 1) / TETES_BLOC)
 
@@ -103,7 +103,7 @@ struct Ouvrage {
                               est_cle ? &s.angles : nullptr, s.kv[i - tetes]);
             }
         }
-        __syncthreads();
+        accorder();
         if (!portee.est_courante()) return;
         for (int d = threadIdx.x; d < DIM_TETE; d += FILS) {
             s.neuves[0][d] = vers_f16(s.kv[0][d]);
@@ -113,7 +113,7 @@ struct Ouvrage {
                 valeurs[(u64)portee.position * DIM_TETE + d] = s.neuves[1][d];
             }
         }
-        __syncthreads();
+        accorder();
     }
 
     __device__ __forceinline__ u64* partiel(int h, int tranche) const {
@@ -199,7 +199,7 @@ __device__ __forceinline__ void poser_cumuls(Partage& s, Cumul (&cumuls)[TETES_B
                 }
             }
         }
-        __syncthreads();
+        accorder();
         if (debut == 0) break;
         if (chaine >= debut - CUMULS && chaine < debut) {
 #pragma unroll
@@ -211,7 +211,7 @@ __device__ __forceinline__ void poser_cumuls(Partage& s, Cumul (&cumuls)[TETES_B
                 cumuls[h].ajouter(local[0], local[1], v);
             }
         }
-        __syncthreads();
+        accorder();
     }
 }
 
@@ -223,8 +223,8 @@ __device__ __forceinline__ void attention_tranche(const Ouvrage& o, const Portee
     int pos = portee.debut + chaine * POSITIONS_CHAINE + voie / VOIES_POSITION;
     CleValeur prete;
     prete.lire(o, portee, pos, d0);
-    s.angles.calculer(o.a.t, portee.position);
-    __syncthreads();
+    s.angles.calculer(o.a.t, portee.position, FILS);
+    accorder();
     o.preparer(s, portee);
 
     Cumul cumuls[TETES_BLOC];
@@ -255,17 +255,19 @@ __device__ __forceinline__ void attention_tranche(const Ouvrage& o, const Portee
     o.ecrire(s, tranche, portee.tranches);
 }
 
-__device__ __forceinline__ void attention_jeton(const Attention& a, const Pas& pas, u32 base, u32 numero) {
+__device__ __noinline__ void attention_jeton(const Attention& a, const Pas& pas, u32 base, u32 numero) {
     const int objets = a.t.nb_kv * PARTS;
     // Qui attend une tranche ne doit pas avoir à la calculer après : plusieurs seulement si chacune a son bloc.
     const int tranches_max = max(1, min(TRANCHES, (int)gridDim.x / objets));
-    for (int w = blockIdx.x; w < objets * tranches_max; w += gridDim.x) {
+    // Les derniers blocs ont le moins de tuiles du produit qui précède : ils sont prêts avant ses résultats.
+    for (int w = gridDim.x - 1 - blockIdx.x; w < objets * tranches_max; w += gridDim.x) {
         const int tranche = w / objets;
         const Portee portee(a.t, pas.position, tranche, tranches_max);
-        if (tranche >= portee.tranches) return;
+        if (tranche >= portee.tranches) break;
         const Ouvrage ouvrage(a, base, numero, w % objets, pas.sequence);
         attention_tranche(ouvrage, portee, tranche);
         if (tranche == 0 && portee.tranches > 1) ouvrage.reunir(portee.tranches);
-        __syncthreads();
+        accorder();
     }
+    accorder();
 }

@@ -5,6 +5,32 @@
 // compilation) · 4 valeurs.
 #define PAQUETS_BRUTS 4
 
+// Attend les valeurs de toute une chaîne, une seule voie relisant les siennes à la fois : des milliers de fils
+// qui relisent sans cesse priveraient les poids de la mémoire.
+template <int N>
+__device__ __forceinline__ void guetter(DeuxMarquees (&lues)[N], const u64* p, u32 numero) {
+    const auto manque = [&] {
+        bool m = false;
+#pragma unroll
+        for (int i = 0; i < N; i++) m |= lues[i].numero0 != numero || lues[i].numero1 != numero;
+        return m;
+    };
+    const auto relire = [&] {
+#pragma unroll
+        for (int i = 0; i < N; i++) lues[i] = lire_marquees(p + 2 * i);
+    };
+    u32 essais = 0;
+    while (const u32 voies = __ballot_sync(~0u, manque())) {
+        if (threadIdx.x % 32 == __ffs(voies) - 1) {
+            do relire();
+            while (manque() && ++essais < ESSAIS_MAX);
+            if (essais == ESSAIS_MAX) asm volatile("trap;");
+        }
+        __syncwarp();
+        if (manque()) relire();
+    }
+}
+
 template <int N>
 struct Vecteur {
     float4 v[N];
@@ -28,8 +54,7 @@ struct Vecteur {
         }
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            attendre_marquees(lues[i][0], p + colonne(i), numero);
-            attendre_marquees(lues[i][1], p + colonne(i) + 2, numero);
+            guetter(lues[i], p + colonne(i), numero);
             v[i] = make_float4(__uint_as_float(lues[i][0].v0), __uint_as_float(lues[i][0].v1),
                                __uint_as_float(lues[i][1].v0), __uint_as_float(lues[i][1].v1));
         }
@@ -97,13 +122,13 @@ struct EntreePartagee {
             w.lire_poids(p.norme_attente, taille);
             y.attendre(p.attente, base + p.numero_attente, taille);
             x.attendre(p.entree, base + p.numero_entree, taille);
-            y.normer(rsqrtf(somme_bloc(y.carres(), relais) / taille + p.epsilon), w);
+            y.normer(rsqrtf(somme_calcul(y.carres(), relais) / taille + p.epsilon), w);
             x.ajouter(y);
             if (blockIdx.x == 0) x.ecrire(p.x_suivant, base + numero, taille);
         } else {
             x.attendre(p.entree, base + p.numero_entree, taille);
         }
-        x.normer(rsqrtf(somme_bloc(x.carres(), relais) / taille + p.epsilon), poids);
+        x.normer(rsqrtf(somme_calcul(x.carres(), relais) / taille + p.epsilon), poids);
 #pragma unroll
         for (int i = 0; i < PAQUETS_NORME; i++) {
             const int k = Vecteur<PAQUETS_NORME>::colonne(i);
@@ -117,18 +142,18 @@ struct EntreePartagee {
     __device__ __forceinline__ void copier(const Produit& p, u32 base) const {
         const u32 numero = base + p.numero_entree;
         for (int debut = threadIdx.x * 4; debut < pleine; debut += PAQUETS_BRUTS * FILS * 4) {
-            DeuxMarquees lues[PAQUETS_BRUTS];
+            DeuxMarquees lues[PAQUETS_BRUTS][1];
 #pragma unroll
             for (int i = 0; i < PAQUETS_BRUTS; i++) {
                 const int k = debut + i * FILS * 4;
-                lues[i] = k < p.m.colonnes ? lire_marquees(p.entree + k / 2) : DeuxMarquees{0, numero, 0, numero};
+                lues[i][0] = k < p.m.colonnes ? lire_marquees(p.entree + k / 2) : DeuxMarquees{0, numero, 0, numero};
             }
 #pragma unroll
             for (int i = 0; i < PAQUETS_BRUTS; i++) {
                 const int k = debut + i * FILS * 4;
                 if (k >= pleine) continue;
-                attendre_marquees(lues[i], p.entree + k / 2, numero);
-                ranger(k, make_uint2(lues[i].v0, lues[i].v1));
+                guetter(lues[i], p.entree + k / 2, numero);
+                ranger(k, make_uint2(lues[i][0].v0, lues[i][0].v1));
             }
         }
     }

@@ -52,22 +52,45 @@ struct __align__(16) Instruction {
     };
 };
 
-#define MOTS_INSTRUCTION ((int)(sizeof(Instruction) / 4))
-#define FENETRE 8  // instructions que le bloc voit d'avance
+#define FENETRE 8  // instructions dont le bloc garde la copie
 
-// Mémoire partagée de taille fixe.
+// Seize chaînes calculent ; une dix-septième copie les poids d'avance.
 #define FILS 512
 #define CHAINES (FILS / 32)
+#define LOG_CHAINES 4
+#define FILS_BLOC (FILS + 32)
 #define PLACES_MAX 12
 #define TOURS_GROUPE 4  // tours entre deux réunions des chaînes
 
-struct Commun {
-    u32 fenetre[FENETRE][MOTS_INSTRUCTION];
-    __align__(16) float partiels[2][TOURS_GROUPE][CHAINES][LIGNES_TUILE];
-    u64 barrieres[CHAINES][PLACES_MAX];
-    float relais[32];
+// Instructions lues d'avance, à la place des plus anciennes.
+struct Fenetre {
+    uint4 mots[FENETRE][sizeof(Instruction) / 16];
 
-    __device__ __forceinline__ const Instruction& instruction(int i) const {
-        return *(const Instruction*)fenetre[i % FENETRE];
+    __device__ __forceinline__ const Instruction& operator[](int i) const {
+        return *(const Instruction*)mots[i % FENETRE];
     }
 };
+
+// Mémoire partagée de taille fixe.
+struct Commun {
+    Fenetre calcul, copies;
+    __align__(16) float partiels[2][TOURS_GROUPE][CHAINES][LIGNES_TUILE];
+    u64 barrieres[CHAINES][PLACES_MAX];
+    u32 rendues[CHAINES];  // étapes que chaque chaîne a lues
+    // Anneau de chaque chaîne, d'un produit à l'autre : format, prochaine place, parité attendue de chacune.
+    int formats[CHAINES], places[CHAINES];
+    u32 phases[CHAINES];
+    float relais[CHAINES];
+};
+
+// Attend les chaînes qui calculent.
+__device__ __forceinline__ void accorder() { asm volatile("bar.sync 1, %0;" ::"n"(FILS) : "memory"); }
+
+// Somme sur les chaînes qui calculent.
+__device__ __forceinline__ float somme_calcul(float v, float* relais) {
+    v = somme_chaine(v);
+    accorder();
+    if (threadIdx.x % 32 == 0) relais[threadIdx.x / 32] = v;
+    accorder();
+    return somme_chaine(threadIdx.x % 32 < CHAINES ? relais[threadIdx.x % 32] : 0.f);
+}

@@ -12,44 +12,53 @@ struct Jeton {
     int octets_anneau;
 };
 
-extern "C" __global__ void __launch_bounds__(FILS, 1) jeton(const __grid_constant__ Jeton p) {
+extern "C" __global__ void __launch_bounds__(FILS_BLOC, 1) jeton(const __grid_constant__ Jeton p) {
     __shared__ Commun commun;
     const int voie = threadIdx.x % 32, chaine = threadIdx.x / 32;
-    const u32* programme = (const u32*)p.instructions;
+    const int MOTS = sizeof(Instruction) / 16;
+    const uint4* programme = (const uint4*)p.instructions;
     if (sizeof(Partage) > p.octets_entree) asm volatile("trap;");
-    for (int i = threadIdx.x; i < min(p.nombre, FENETRE) * MOTS_INSTRUCTION; i += FILS)
-        commun.fenetre[i / MOTS_INSTRUCTION][i % MOTS_INSTRUCTION] = programme[i];
-    if (voie < PLACES_MAX) preparer_barriere(adresse_partagee(&commun.barrieres[chaine][voie]));
+    for (int i = threadIdx.x; i < min(p.nombre, FENETRE) * MOTS; i += FILS_BLOC)
+        commun.calcul.mots[i / MOTS][i % MOTS] = programme[i];
+    if (threadIdx.x < CHAINES) {
+        commun.rendues[threadIdx.x] = commun.phases[threadIdx.x] = 0;
+        commun.formats[threadIdx.x] = -1;
+    }
 #if MOTEUR_DE_COPIE
+    if (chaine < CHAINES && voie < PLACES_MAX)
+        asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(adresse_partagee(&commun.barrieres[chaine][voie])) : "memory");
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
-    Anneau anneau(&commun, memoire + p.octets_entree + chaine * p.octets_anneau, p.octets_anneau, p.nombre);
+    __syncthreads();
+    const u8* anneaux = memoire + p.octets_entree;
+    if (chaine == CHAINES) {
+#if MOTEUR_DE_COPIE
+        copier_d_avance(p.instructions, p.nombre, commun, anneaux, p.octets_anneau);
+#endif
+        return;
+    }
+    // Toute instruction accorde les chaînes du bloc au moins une fois : aucune n'en a deux de retard.
 #pragma unroll 1
     for (int i = 0; i < p.nombre; i++) {
-        __syncthreads();
         // L'instruction qui prendra la place de la précédente se lit pendant que celle-ci s'exécute.
         const int suivante = i + FENETRE - 1;
-        const bool releve = chaine == CHAINES - 1 && i > 0 && suivante < p.nombre;
-        u32 mots[(MOTS_INSTRUCTION + 31) / 32];
-        if (releve) {
-#pragma unroll
-            for (int m = 0; m < (MOTS_INSTRUCTION + 31) / 32; m++) {
-                if (m * 32 + voie < MOTS_INSTRUCTION) mots[m] = programme[suivante * MOTS_INSTRUCTION + m * 32 + voie];
-            }
-        }
-        const Instruction& courante = commun.instruction(i);
+        const bool releve = chaine == CHAINES - 1 && voie < MOTS && i > 0 && suivante < p.nombre;
+        const uint4 mot = releve ? programme[suivante * MOTS + voie] : make_uint4(0, 0, 0, 0);
+        const Instruction& courante = commun.calcul[i];
         switch (courante.genre) {
-            case SOURCE: source(courante.source, p.pas.jeton, p.base + courante.numero); break;
+            case SOURCE:
+                source(courante.source, p.pas.jeton, p.base + courante.numero);
+                accorder();
+                break;
             case ATTENTION: attention_jeton(courante.attention, p.pas, p.base, courante.numero); break;
-            case PRODUIT: produit(courante.produit, commun, anneau, i, p.base, courante.numero); break;
+            case PRODUIT:
+                if (par_anneau(courante.produit.m.format))
+                    produit<true>(courante.produit, commun, adresse_partagee(anneaux), p.octets_anneau, p.base,
+                                  courante.numero);
+                else
+                    produit_sans_anneau(courante.produit, commun, p.base, courante.numero);
         }
-        anneau.demander(i, voie);
-        if (releve) {
-#pragma unroll
-            for (int m = 0; m < (MOTS_INSTRUCTION + 31) / 32; m++) {
-                if (m * 32 + voie < MOTS_INSTRUCTION) commun.fenetre[suivante % FENETRE][m * 32 + voie] = mots[m];
-            }
-        }
+        if (releve) commun.calcul.mots[suivante % FENETRE][voie] = mot;
     }
 }

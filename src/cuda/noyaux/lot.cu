@@ -53,7 +53,7 @@ extern "C" __global__ void tetes_lot(const __grid_constant__ TetesLot p) {
     attendre_precedent();
     const u64 jeton = blockIdx.x;
     const u32 position = p.positions[jeton];
-    angles.calculer(p.t, position);
+    angles.calculer(p.t, position, blockDim.x);
     __syncthreads();
     if (tete >= nb) return;
     const float* source = p.qkv + (jeton * nb + tete) * DIM_TETE;

@@ -7,8 +7,8 @@ __device__ __forceinline__ void decoder_part(const Matrice& m, u32 ligne, int i,
 #pragma unroll
     for (int j = 0; j < 8; j++) w[j] = 0.f;
     const int h = ligne / 8 % 2, g = ligne % 8, v = i % 4, b = i / 4 % 4;
-    const u8* etape = m.octets + ((u64)(ligne / LIGNES_TUILE) * m.etapes + i / 16) * Etape<T>::OCTETS;
-    Unite<T> u = lire_unite<T>(etape, 4 * g + v), e = lire_echelles<T>(etape, 4 * g + b);
+    const int tuile = ligne / LIGNES_TUILE;
+    Unite<T> u = obtenir<T>(m, tuile, i / 16, 4 * g + v), e = obtenir<T>(m, tuile, i / 16, 4 * g + b);
 #pragma unroll
     for (int choix = 0; choix < 8; choix++) {
         if (choix == h * 4 + b) decoder_bloc(u, e, choix / 4, choix % 4, w);
@@ -64,7 +64,7 @@ __device__ __noinline__ void source(const Source& p, u32 jeton, u32 numero) {
             ecrire_marquee(p.sortie + k, __float_as_uint(p.vecteur[k]), numero);
         return;
     }
-    switch (p.m.format) {
+    switch (p.m.format % VIRTUEL) {
         case Q4: plonger_marque<Q4>(p, jeton, numero); break;
         case Q4M: plonger_marque<Q4M>(p, jeton, numero); break;
         case Q6: plonger_marque<Q6>(p, jeton, numero); break;
@@ -89,8 +89,7 @@ __device__ __forceinline__ void deballer(const Deballage& p) {
     const int voie = threadIdx.x % 32, rang = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
     const int tuile = rang / p.m.etapes, etape = rang % p.m.etapes;
     if (tuile * LIGNES_TUILE >= p.lignes) return;
-    const u64 place = (u64)(p.premiere / LIGNES_TUILE + tuile) * p.m.etapes + etape;
-    Unite<T> u = lire_unite<T>(p.m.octets + place * Etape<T>::OCTETS, voie);
+    Unite<T> u = obtenir<T>(p.m, p.premiere / LIGNES_TUILE + tuile, etape, voie);
 #pragma unroll
     for (int b = 0; b < 4; b++) {
         Unite<T> e;

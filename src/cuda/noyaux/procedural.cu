@@ -106,6 +106,22 @@ __device__ __forceinline__ Unite<T> inventer(const Origine& o, const Matrice& m,
     return u;
 }
 
+template <int T>
+struct SInvente {
+    static const bool VALEUR = T == Q4 || T == Q4M || T == Q8;
+};
+
+__device__ __forceinline__ bool est_virtuelle(const Matrice& m) { return m.format >= VIRTUEL; }
+
+// Ce que la voie `voie` porte d'une étape, lu ou inventé.
+template <int T>
+__device__ __forceinline__ Unite<T> obtenir(const Matrice& m, int tuile, int etape, int voie) {
+    if constexpr (SInvente<T>::VALEUR) {
+        if (est_virtuelle(m)) return inventer<T>(*(const Origine*)m.octets, m, tuile, etape, voie);
+    }
+    return lire_unite<T>(m.octets + ((u64)tuile * m.etapes + etape) * Etape<T>::OCTETS, voie);
+}
+
 struct Invention {
     Matrice m;  // où écrire
     Origine origine;

@@ -42,38 +42,41 @@ __device__ __forceinline__ void produit_unite(const Unite<T>& u, const u8* entre
 // soit une par fil.
 struct Ecriture {
     int tour, chaine, ligne;  // tour dans le groupe, première chaîne de la tuile, ligne de la matrice
-    DeuxMarquees ancien;      // ce qui s'y trouve, lu d'avance
-
-    __device__ __forceinline__ bool utile(const Produit& p, int tours) const {
-        return tour < tours && ligne < p.m.lignes;
-    }
+    bool utile;
 
     __device__ __forceinline__ Ecriture(const Produit& p, int premier_tour, int tours) {
-        const int simultanees = CHAINES >> p.log_partage, s = threadIdx.x / 8 % simultanees;
-        tour = threadIdx.x / (8 * simultanees);
+        const int log_simultanees = LOG_CHAINES - p.log_partage, s = threadIdx.x / 8 & ((1 << log_simultanees) - 1);
+        tour = threadIdx.x >> (3 + log_simultanees);
         chaine = s << p.log_partage;
-        ligne = (((premier_tour + tour) * gridDim.x + blockIdx.x) * simultanees + s) * LIGNES_TUILE + threadIdx.x % 8 * 2;
-        ancien = p.effet == AJOUTER && utile(p, tours) ? lire_marquees((const u64*)p.sortie + ligne) : DeuxMarquees{0, 0, 0, 0};
+        ligne = ((((premier_tour + tour) * gridDim.x + blockIdx.x) << log_simultanees) + s) * LIGNES_TUILE + threadIdx.x % 8 * 2;
+        utile = tour < tours && ligne < p.m.lignes;
+    }
+
+    // Ce à quoi le résultat s'ajoutera, lu d'avance.
+    __device__ __forceinline__ DeuxMarquees lire_ancien(const Produit& p) const {
+        return p.effet == AJOUTER && utile ? lire_marquees((const u64*)p.sortie + ligne) : DeuxMarquees{0, 0, 0, 0};
     }
 
     // Réunit les chaînes et écrit. Les lignes d'une matrice ajoutée ou à portes vont par huit.
     __device__ __forceinline__ void achever(const Produit& p, const float (*partiels)[CHAINES][LIGNES_TUILE],
-                                            int tours, u32 base, u32 numero) {
+                                            DeuxMarquees ancien, u32 base, u32 numero) const {
         float a = 0.f, b = 0.f;
-        if (utile(p, tours)) {
-            for (int c = 0; c < 1 << p.log_partage; c++) {
+        if (utile) {
+            const int chaines = 1 << p.log_partage;
+#pragma unroll 4
+            for (int c = 0; c < chaines; c++) {
                 float2 v = *(const float2*)&partiels[tour][chaine + c][threadIdx.x % 8 * 2];
                 a += v.x, b += v.y;
             }
         }
         a *= EXPANSION, b *= EXPANSION;
-        if (p.effet >= PORTE_SILU && p.effet < LOGITS) {
+        if (p.effet == PORTE_SILU || p.effet == PORTE_GELU) {
             float v = activer(a, p.effet - PORTE_SILU) * b, voisine = __shfl_down_sync(~0u, v, 1);
-            if (threadIdx.x % 2 == 0 && utile(p, tours))
+            if (threadIdx.x % 2 == 0 && utile)
                 ecrire_marquee((u64*)p.sortie + ligne / 4, paire_f16(v * REDUCTION, voisine * REDUCTION), base + numero);
             return;
         }
-        if (!utile(p, tours)) return;
+        if (!utile) return;
         if (p.effet == LOGITS) {
             float* sortie = (float*)p.sortie + ligne;
             if (ligne + 1 < p.m.lignes) *(float2*)sortie = make_float2(a, b);
@@ -90,68 +93,78 @@ struct Ecriture {
     }
 };
 
-// Une étape de codes, prise dans l'anneau si elle y est.
+// La part d'une chaîne dans une tuile, lue ou inventée à mesure : `n` étapes à partir de la `premiere`.
 template <int T>
-__device__ __forceinline__ void produit_codes(const u8* dans_l_anneau, const u8* sur_la_carte, const u8* entree,
-                                              const float* sommes, float (&totaux)[2], int voie) {
-    Unite<T> u = dans_l_anneau ? relire_unite<T>(dans_l_anneau, voie) : lire_unite<T>(sur_la_carte, voie);
-    produit_unite(u, entree, sommes, totaux, voie);
-}
-
-// Une étape de flottants. Hors du noyau : ses registres ne doivent rien coûter aux codes.
-template <int T>
-__device__ __noinline__ float2 produit_flottants(const u8* sur_la_carte, const u8* entree, int voie) {
+__device__ __forceinline__ float2 part_de_format(const Matrice& m, int tuile, int premiere, int n, const u8* entree,
+                                                 const float* sommes, int voie) {
     float totaux[2] = {0.f, 0.f};
-    produit_unite(lire_unite<T>(sur_la_carte, voie), entree, nullptr, totaux, voie);
+#pragma unroll 1
+    for (int i = 0; i < n; i++) {
+        produit_unite(obtenir<T>(m, tuile, premiere + i, voie), entree, sommes, totaux, voie);
+        entree += COLONNES_ETAPE * 2;
+        sommes += COLONNES_ETAPE / 16;
+    }
     return make_float2(totaux[0], totaux[1]);
 }
 
-__device__ __forceinline__ void produit(const Produit& p, Commun& commun, Anneau& anneau, int courante, u32 base,
+__device__ __forceinline__ float2 part_sans_anneau(const Matrice& m, int tuile, int premiere, int n, const u8* entree,
+                                                const float* sommes, int voie) {
+    switch (m.format % VIRTUEL) {
+        case Q4: return part_de_format<Q4>(m, tuile, premiere, n, entree, sommes, voie);
+        case Q4M: return part_de_format<Q4M>(m, tuile, premiere, n, entree, sommes, voie);
+        case Q6: return part_de_format<Q6>(m, tuile, premiere, n, entree, sommes, voie);
+        case Q8: return part_de_format<Q8>(m, tuile, premiere, n, entree, sommes, voie);
+        case F16: return part_de_format<F16>(m, tuile, premiere, n, entree, sommes, voie);
+        case BF16: return part_de_format<BF16>(m, tuile, premiere, n, entree, sommes, voie);
+        default: return part_de_format<F32>(m, tuile, premiere, n, entree, sommes, voie);
+    }
+}
+
+template <bool PAR_ANNEAU>
+__device__ __forceinline__ void produit(const Produit& p, Commun& commun, u32 anneaux, int octets_anneau, u32 base,
                                         u32 numero) {
-    const int voie = threadIdx.x % 32, chaine = threadIdx.x / 32;
-    const Part part(p);
-    anneau.commencer(p, courante, voie);
-    const int tuiles = (p.m.lignes + LIGNES_TUILE - 1) / LIGNES_TUILE, simultanees = CHAINES >> p.log_partage;
-    if (blockIdx.x * simultanees >= tuiles) return;
+    const int tuiles = (p.m.lignes + LIGNES_TUILE - 1) / LIGNES_TUILE, log_simultanees = LOG_CHAINES - p.log_partage;
+    if (blockIdx.x << log_simultanees >= tuiles) {
+        accorder();
+        return;
+    }
+    {
+        const EntreePartagee entree(p.m);
+        if (p.norme) entree.normer(p, base, numero, commun.relais);
+        else entree.copier(p, base);
+    }
+    accorder();
 
-    const EntreePartagee entree(p.m);
-    if (p.norme) entree.normer(p, base, numero, commun.relais);
-    else entree.copier(p, base);
-    __syncthreads();
-
-    const int format = p.m.format, etapes_tuile = p.m.etapes;
-    const u32 taille = octets_etape(format);
-    const u8* octets = p.m.octets;
-    const int tours = (tuiles - 1 - blockIdx.x * simultanees) / part.pas + 1;
+    const int voie = threadIdx.x % 32, chaine = threadIdx.x / 32, format = p.m.format;
+    const Part part(p, chaine);
+    Anneau anneau(commun, anneaux, octets_anneau, PAR_ANNEAU ? format : Q4);
+    const u8* x0 = memoire + part.premiere * (COLONNES_ETAPE * 2);
+    const float* s0 = (const float*)(memoire + p.m.etapes * (COLONNES_ETAPE * 2)) + part.premiere * (COLONNES_ETAPE / 16);
+    const int tours = (tuiles - 1 - (blockIdx.x << log_simultanees)) / part.pas + 1;
     int tuile = part.tuile;
 #pragma unroll 1
     for (int premier = 0; premier < tours; premier += TOURS_GROUPE) {
         const int nombre = min(TOURS_GROUPE, tours - premier), parite = premier / TOURS_GROUPE % 2;
-        Ecriture ecriture(p, premier, nombre);
+        const DeuxMarquees ancien = Ecriture(p, premier, nombre).lire_ancien(p);
 #pragma unroll 1
         for (int tour = 0; tour < nombre; tour++, tuile += part.pas) {
             float totaux[2] = {0.f, 0.f};
-            const u8* x = entree.valeurs + part.premiere * (COLONNES_ETAPE * 2);
-            const float* s = entree.sommes + part.premiere * (COLONNES_ETAPE / 16);
-            const u8* directe = octets + ((u64)tuile * etapes_tuile + part.premiere) * taille;
+            const int n = tuile < part.tuiles ? part.etapes : 0;
+            if (PAR_ANNEAU) {
 #pragma unroll 1
-            for (int n = tuile < part.tuiles ? part.etapes : 0; n > 0; n--) {
-                const u8* u = anneau.prendre();
-                if (format == Q4) produit_codes<Q4>(u, directe, x, s, totaux, voie);
-                else switch (format) {
-                    case Q4M: produit_codes<Q4M>(u, directe, x, s, totaux, voie); break;
-                    case Q6: produit_codes<Q6>(u, directe, x, s, totaux, voie); break;
-                    case Q8: produit_codes<Q8>(u, directe, x, s, totaux, voie); break;
-                    default:
-                        float2 v = format == F16    ? produit_flottants<F16>(directe, x, voie)
-                                   : format == BF16 ? produit_flottants<BF16>(directe, x, voie)
-                                                    : produit_flottants<F32>(directe, x, voie);
-                        totaux[0] += v.x, totaux[1] += v.y;
+                for (int i = 0; i < n; i++) {
+                    const u32 u = anneau.prendre();
+                    const u8* x = x0 + i * (COLONNES_ETAPE * 2);
+                    const float* s = s0 + i * (COLONNES_ETAPE / 16);
+                    if (format == Q4) produit_unite(relire_unite<Q4>(u, voie), x, s, totaux, voie);
+                    else if (format == Q4M) produit_unite(relire_unite<Q4M>(u, voie), x, s, totaux, voie);
+                    else if (format == Q6) produit_unite(relire_unite<Q6>(u, voie), x, s, totaux, voie);
+                    else produit_unite(relire_unite<Q8>(u, voie), x, s, totaux, voie);
+                    anneau.rendre(commun.rendues[chaine], voie);
                 }
-                anneau.liberer(courante, voie);
-                directe += taille;
-                x += COLONNES_ETAPE * 2;
-                s += COLONNES_ETAPE / 16;
+            } else {
+                const float2 v = part_sans_anneau(p.m, tuile, part.premiere, n, x0, s0, voie);
+                totaux[0] = v.x, totaux[1] = v.y;
             }
 #pragma unroll
             for (int h = 0; h < 2; h++) {
@@ -160,7 +173,14 @@ __device__ __forceinline__ void produit(const Produit& p, Commun& commun, Anneau
                 if (voie % 4 == 0) commun.partiels[parite][tour][chaine][h * 8 + voie / 4] = totaux[h];
             }
         }
-        __syncthreads();
-        ecriture.achever(p, commun.partiels[parite], nombre, base, numero);
+        accorder();
+        Ecriture(p, premier, nombre).achever(p, commun.partiels[parite], ancien, base, numero);
     }
+    // Une chaîne sans étape n'a pas touché à son anneau.
+    if (PAR_ANNEAU && part.tuile < part.tuiles) anneau.finir(commun, format);
+}
+
+// Hors du noyau : ses registres ne doivent rien coûter aux formats qui passent par l'anneau.
+__device__ __noinline__ void produit_sans_anneau(const Produit& p, Commun& commun, u32 base, u32 numero) {
+    produit<false>(p, commun, 0, 1, base, numero);
 }

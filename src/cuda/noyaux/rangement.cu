@@ -14,6 +14,7 @@
 #define F16 4
 #define BF16 5
 #define F32 6
+#define VIRTUEL 8  // s'ajoute au format d'une matrice dont les octets sont une `Origine` : voir procedural.cu
 
 #define LIGNES_TUILE 16
 #define COLONNES_ETAPE 128
@@ -72,13 +73,22 @@ __device__ __forceinline__ Unite<T> lire_unite(const u8* debut, int voie) {
     return u;
 }
 
+__device__ __forceinline__ uint4 lire_partagee(u32 place) {
+    uint4 v;
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(place));
+    return v;
+}
+
 // De même, d'une étape en mémoire partagée.
 template <int T>
-__device__ __forceinline__ Unite<T> relire_unite(const u8* debut, int voie) {
+__device__ __forceinline__ Unite<T> relire_unite(u32 debut, int voie) {
     Unite<T> u;
 #pragma unroll
-    for (int i = 0; i < Forme<T>::PAQUETS; i++) u.codes[i] = *(const uint4*)(debut + i * 512 + voie * 16);
-    u.echelles = lire_echelles<T>(debut, voie).echelles;
+    for (int i = 0; i < Forme<T>::PAQUETS; i++) u.codes[i] = lire_partagee(debut + i * 512 + voie * 16);
+    const u32 echelles = debut + Etape<T>::CODES + voie * Forme<T>::ECHELLES;
+    if (Forme<T>::ECHELLES == 8)
+        asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(u.echelles.x), "=r"(u.echelles.y) : "r"(echelles));
+    else asm volatile("ld.shared.u32 %0, [%1];" : "=r"(u.echelles.x) : "r"(echelles));
     return u;
 }
 

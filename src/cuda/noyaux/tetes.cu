@@ -27,13 +27,13 @@ __device__ __forceinline__ u64 place_cache(const Tetes& t, u32 sequence, int kv)
     return ((u64)sequence * t.nb_kv + kv) * t.capacite * DIM_TETE;
 }
 
-// Cosinus et sinus de toutes les pulsations à une position, calculés par tout le bloc.
+// Cosinus et sinus de toutes les pulsations à une position, calculés par les `fils` premiers fils du bloc.
 struct Angles {
     float2 v[DIM_TETE / 2];
 
-    __device__ __forceinline__ void calculer(const Tetes& t, u32 position) {
+    __device__ __forceinline__ void calculer(const Tetes& t, u32 position, int fils) {
         if (!t.pulsations) return;
-        for (int i = threadIdx.x; i < DIM_TETE / 2; i += blockDim.x)
+        for (int i = threadIdx.x; i < DIM_TETE / 2; i += fils)
             angle(position, t.pulsations[i], &v[i].x, &v[i].y);
     }
 };

@@ -36,6 +36,15 @@ pub struct Origine {
 }
 
 impl Origine {
+    /// Octets que prend une origine sur la carte.
+    pub const OCTETS: usize = size_of::<Self>().next_multiple_of(128);
+
+    /// Elle, telle que la carte la lit.
+    pub fn octets(&self) -> [u8; size_of::<Self>()] {
+        // SAFETY: des entiers de 32 bits, sans remplissage.
+        unsafe { std::mem::transmute(*self) }
+    }
+
     /// Lignes de `tenseurs` (recette et nombre de lignes) bout à bout, ou `alternes` ; `None` si la carte ne
     /// sait pas les inventer.
     pub fn nouvelle(tenseurs: &[(Recette, usize)], alternes: bool, colonnes: usize) -> Option<Self> {

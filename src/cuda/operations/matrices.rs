@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
-use super::{Operations, entier};
+use super::{Operations, Origine, entier};
 use crate::cuda::lancement::{Dimensions, Ordre, Parametres};
 use crate::cuda::rangement::Disposition;
 use crate::cuda::{Tampon, Vue};
 use crate::erreur::{Erreur, Resultat};
 
-/// Une matrice rangée, quelque part dans un tampon de la carte.
+/// S'ajoute au format d'une matrice virtuelle. Miroir de `noyaux/rangement.cu`.
+const VIRTUEL: i32 = 8;
+
+/// Une matrice rangée, quelque part dans un tampon de la carte ; ou virtuelle, et le tampon dit seulement comment
+/// ses poids se calculent.
 #[derive(Clone)]
 pub struct Matrice {
     disposition: Disposition,
+    virtuelle: bool,
     tampon: Arc<Tampon>,
     debut: usize,
 }
@@ -40,10 +45,21 @@ impl Matrice {
     /// # Errors
     /// Forme que les noyaux n'adressent pas, tampon trop court.
     pub fn nouvelle(disposition: Disposition, tampon: Arc<Tampon>, debut: usize) -> Resultat<Self> {
-        disposition.verifier()?;
-        let matrice = Self { disposition, tampon, debut };
-        matrice.vue()?;
-        Ok(matrice)
+        Self { disposition, virtuelle: false, tampon, debut }.verifier()
+    }
+
+    /// La matrice dont l'[`Origine`] est à l'octet `debut` de `tampon`.
+    ///
+    /// # Errors
+    /// Comme [`Self::nouvelle`].
+    pub fn virtuelle(disposition: Disposition, tampon: Arc<Tampon>, debut: usize) -> Resultat<Self> {
+        Self { disposition, virtuelle: true, tampon, debut }.verifier()
+    }
+
+    fn verifier(self) -> Resultat<Self> {
+        self.disposition.verifier()?;
+        self.vue()?;
+        Ok(self)
     }
 
     /// Forme et découpe.
@@ -53,7 +69,7 @@ impl Matrice {
 
     /// Octets sur la carte.
     pub fn octets(&self) -> usize {
-        self.disposition.octets()
+        if self.virtuelle { Origine::OCTETS } else { self.disposition.octets() }
     }
 
     /// Ses octets.
@@ -68,11 +84,11 @@ impl Matrice {
     pub(super) fn miroir(&self) -> Resultat<MatriceC> {
         let d = &self.disposition;
         Ok(MatriceC {
-            octets: self.vue()?.exiger(d.octets())?,
+            octets: self.vue()?.exiger(self.octets())?,
             lignes: entier(d.lignes),
             colonnes: entier(d.colonnes),
             etapes: entier(d.etapes()),
-            format: d.format as i32,
+            format: d.format as i32 + if self.virtuelle { VIRTUEL } else { 0 },
         })
     }
 }

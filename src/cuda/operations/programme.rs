@@ -10,14 +10,17 @@ use crate::cuda::lancement::{Dimensions, Ordre, Parametres};
 use crate::cuda::{Specialite, Tampon, Vue};
 use crate::erreur::Resultat;
 
-/// Fils d'un bloc, et chaînes de 32 fils. Miroirs de `noyaux/instruction.cu`, comme ce qui suit.
-const FILS: u32 = 512;
-const CHAINES: usize = FILS as usize / 32;
+/// Chaînes de 32 fils qui calculent, et fils d'un bloc, celle qui copie comprise. Miroirs de
+/// `noyaux/instruction.cu`, comme ce qui suit.
+const CHAINES: usize = 16;
+const FILS_BLOC: u32 = 32 * (CHAINES as u32 + 1);
 /// Étapes d'un anneau, au plus, et octets de la plus grande.
 const PLACES_MAX: usize = 12;
 const OCTETS_ETAPE_MAX: usize = 2176;
-/// Tranches de contexte d'une attention, au plus. Miroir de `noyaux/attention_jeton.cu`.
+/// Tranches de contexte d'une attention, têtes de requêtes d'un bloc et cumuls en mémoire partagée, au plus.
+/// Miroirs de `noyaux/attention_jeton.cu`.
 const TRANCHES: usize = 32;
+const TETES_BLOC: usize = 2;
 const CUMULS: usize = 8;
 
 const PRODUIT: i32 = 0;
@@ -322,7 +325,7 @@ fn octets_partiels(s: &Specialite) -> usize {
 
 /// Majorant de `sizeof(Partage)`, que le noyau vérifie.
 fn octets_partage(s: &Specialite) -> usize {
-    let tetes = s.tetes_par_groupe().min(if s.dim_tete <= 128 { 8 } else { 4 });
+    let tetes = s.tetes_par_groupe().min(TETES_BLOC);
     let f32s = tetes * s.dim_tete + 2 * s.dim_tete + tetes * CUMULS * (s.dim_tete + 2) + s.dim_tete;
     (f32s * 4 + 2 * s.dim_tete * 2 + 64).next_multiple_of(128)
 }
@@ -363,7 +366,7 @@ impl Operations {
         let dimensions = Dimensions {
             partagee: octets_entree + CHAINES * octets_anneau,
             ordre: Ordre::Cooperatif,
-            ..Dimensions::nouvelles(self.carte.multiprocesseurs() as usize, FILS)
+            ..Dimensions::nouvelles(self.carte.multiprocesseurs() as usize, FILS_BLOC)
         };
         // SAFETY: chaque instruction a vérifié ses tampons, que l'appelant garde en vie ; la position et la
         // séquence de `pas` sont dans le cache.

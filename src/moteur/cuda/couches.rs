@@ -86,7 +86,10 @@ impl Couches {
 
     /// Octets de toutes les couches.
     pub(super) fn octets(&self) -> usize {
-        self.dispositions().iter().map(Disposition::octets).sum()
+        match self {
+            Self::Residentes(couches, _) => couches.iter().map(Matrices::octets).sum(),
+            Self::Passantes(p) => p.images.iter().map(|image| image.vue().octets()).sum(),
+        }
     }
 
     /// Formes des matrices de toutes les couches.
@@ -127,6 +130,7 @@ struct Activite {
     budget: usize,
     /// Ce qu'ont fait les magasins fermés.
     anciens: Compteurs,
+    passages: u64,
     duree: Duration,
 }
 
@@ -185,9 +189,11 @@ impl Passantes {
         }
     }
 
-    /// Compte le temps d'une passe.
+    /// Compte un passage de jetons et son temps.
     pub(super) fn compter(&self, duree: Duration) {
-        verrouiller(&self.etat).duree += duree;
+        let mut etat = verrouiller(&self.etat);
+        etat.passages += 1;
+        etat.duree += duree;
     }
 
     fn emprunter(&self, rang: usize) -> Resultat<Arc<Emplacement>> {
@@ -251,7 +257,7 @@ impl Passantes {
             budget: etat.budget,
             octets: magasin.map_or(0, |m| m.octets_residents()),
             compteurs: etat.anciens + magasin.map(|m| m.compteurs()).unwrap_or_default(),
-            lien: Some(FicheLien { debit: self.debit, duree: etat.duree }),
+            lien: Some(FicheLien { debit: self.debit, passages: etat.passages, duree: etat.duree }),
         }
     }
 }

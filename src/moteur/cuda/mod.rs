@@ -64,12 +64,16 @@ impl Cuda {
     pub fn nouveau(a: &Architecture, poids: &Poids, reglages: &Reglages) -> Resultat<Self> {
         let cartes: &[usize] = if reglages.cartes.is_empty() { &[0] } else { &reglages.cartes };
         let (n, couches) = (cartes.len(), a.couches.len());
+        if reglages.virtuel && reglages.vram.is_some() {
+            let detail = "aucun poids n'est rangé : il n'y a rien à faire passer par la carte";
+            return Err(Erreur::Usage(format!("--virtual et --vram ne vont pas ensemble ({detail})")));
+        }
         if n > couches {
             return Err(Erreur::Usage(format!(
                 "{n} cartes pour {couches} couches : donnez-en moins à --device"
             )));
         }
-        let mut lecteur = Lecteur { a, poids, sans_noyau: BTreeSet::new() };
+        let mut lecteur = Lecteur { a, poids, virtuel: reglages.virtuel, sans_noyau: BTreeSet::new() };
         let ouvrir = |(i, carte): (usize, &usize)| {
             Etage::ouvrir(&mut lecteur, *carte, i * couches / n..(i + 1) * couches / n, reglages)
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::cuda::operations::{Matrice, Operations, Origine};
 use crate::cuda::rangement::{Disposition, Format, Ligne, ranger};
 use crate::cuda::{Carte, Epingle, Tampon};
-use crate::erreur::Resultat;
+use crate::erreur::{Erreur, Resultat};
 use crate::formats::VueTenseur;
 use crate::modele::Architecture;
 use crate::poids::Poids;
@@ -18,22 +18,38 @@ pub(super) struct PlanMatrice {
     /// Tenseurs bout à bout, ou ligne à ligne en alternance.
     vues: Vec<VueTenseur>,
     alternes: bool,
+    /// Si rien n'en est rangé : de quoi en recalculer les poids à chaque emploi.
+    virtuelle: Option<Origine>,
 }
 
 impl PlanMatrice {
     fn nouveau(format: Format, vues: Vec<VueTenseur>, alternes: bool) -> Self {
         let lignes = vues.iter().map(|v| v.forme[0]).sum();
         let colonnes = vues.first().map_or(0, |v| v.forme[1]);
-        Self { disposition: Disposition { format, lignes, colonnes }, vues, alternes }
+        Self { disposition: Disposition { format, lignes, colonnes }, vues, alternes, virtuelle: None }
     }
 
-    /// Tenseur seul.
-    pub(super) fn seule(vue: VueTenseur) -> Self {
-        Self::nouveau(Format::pour(vue.spec), vec![vue], false)
+    /// N'en range rien.
+    fn rendre_virtuelle(mut self) -> Resultat<Self> {
+        let refus = || {
+            let nom = self.vues.first().map_or("", |v| v.nom.as_str());
+            Erreur::Usage(format!(
+                "« {nom} » ne se recalcule pas sur la carte : --virtual veut un modèle procédural (--synthetic) en \
+                 Q4_0, Q4_1, Q4_K ou Q8_0"
+            ))
+        };
+        self.virtuelle = Some(self.origine().ok_or_else(refus)?);
+        Ok(self)
     }
 
+    /// Octets sur la carte.
     fn octets(&self) -> usize {
-        self.disposition.octets()
+        if self.virtuelle.is_some() { Origine::OCTETS } else { self.disposition.octets() }
+    }
+
+    fn placer(&self, tampon: &Arc<Tampon>, debut: usize) -> Resultat<Matrice> {
+        let placer = if self.virtuelle.is_some() { Matrice::virtuelle } else { Matrice::nouvelle };
+        placer(self.disposition, Arc::clone(tampon), debut)
     }
 
     fn ligne(&self, mut i: usize) -> Ligne<'_> {
@@ -65,13 +81,16 @@ impl PlanMatrice {
     pub(super) fn charger(&self, ops: &Operations) -> Resultat<Matrice> {
         self.disposition.verifier()?;
         let tampon = Arc::new(ops.carte.reserver(self.octets())?);
-        let matrice = Matrice::nouvelle(self.disposition, tampon, 0)?;
+        let matrice = self.placer(&tampon, 0)?;
         self.remplir(ops, &matrice)?;
         Ok(matrice)
     }
 
     /// Écrit les poids de `matrice` : inventés sur place, sinon rangés ici et envoyés.
     fn remplir(&self, ops: &Operations, matrice: &Matrice) -> Resultat<()> {
+        if let Some(origine) = &self.virtuelle {
+            return ops.carte.copier_vers(&origine.octets(), matrice.vue()?);
+        }
         if let Some(origine) = self.origine() {
             return ops.inventer(matrice, &origine);
         }
@@ -89,6 +108,15 @@ pub(super) struct Matrices {
     /// Lignes de porte et de montée, en alternance.
     pub(super) porte_montee: Matrice,
     pub(super) descente: Matrice,
+}
+
+impl Matrices {
+    /// Octets sur la carte.
+    pub(super) fn octets(&self) -> usize {
+        let Self { qkv, sortie, porte_montee, descente } = self;
+        let autres = [sortie, porte_montee, descente].into_iter();
+        qkv.iter().map(|(m, _)| m).chain(autres).map(Matrice::octets).sum()
+    }
 }
 
 /// Les mêmes, à ranger.
@@ -118,7 +146,7 @@ impl PlanCouche {
     pub(super) fn placer(&self, tampon: &Arc<Tampon>) -> Resultat<Matrices> {
         let mut debut = 0;
         let mut suivante = |m: &PlanMatrice| {
-            let matrice = Matrice::nouvelle(m.disposition, Arc::clone(tampon), debut);
+            let matrice = m.placer(tampon, debut);
             debut += m.octets();
             matrice
         };
@@ -160,6 +188,8 @@ impl PlanCouche {
 pub(super) struct Lecteur<'a> {
     pub(super) a: &'a Architecture,
     pub(super) poids: &'a Poids,
+    /// Aucune matrice n'est rangée : leurs poids se recalculent.
+    pub(super) virtuel: bool,
     pub(super) sans_noyau: BTreeSet<SpecPoids>,
 }
 
@@ -171,6 +201,18 @@ impl Lecteur<'_> {
             self.sans_noyau.insert(vue.spec);
         }
         Ok(vue)
+    }
+
+    /// Comment se range une matrice.
+    fn plan(&self, format: Format, vues: Vec<VueTenseur>, alternes: bool) -> Resultat<PlanMatrice> {
+        let plan = PlanMatrice::nouveau(format, vues, alternes);
+        plan.disposition.verifier()?;
+        if self.virtuel { plan.rendre_virtuelle() } else { Ok(plan) }
+    }
+
+    /// Comment se range un tenseur seul.
+    pub(super) fn seule(&self, vue: VueTenseur) -> Resultat<PlanMatrice> {
+        self.plan(Format::pour(vue.spec), vec![vue], false)
     }
 
     /// Petit vecteur, en f32, sur la carte.
@@ -186,28 +228,31 @@ impl Lecteur<'_> {
     pub(super) fn couche(&mut self, i: usize) -> Resultat<PlanCouche> {
         let a = self.a;
         let (d, q, kv, m) = (a.taille_cachee, a.taille_q(), a.taille_kv(), a.taille_intermediaire);
-        let mut lire =
-            |nom: &str, lignes, colonnes| self.vue(&format!("blk.{i}.{nom}.weight"), [lignes, colonnes]);
-        let vues = vec![lire("attn_q", q, d)?, lire("attn_k", kv, d)?, lire("attn_v", kv, d)?];
+        let nomme = |nom: &str| format!("blk.{i}.{nom}.weight");
+        let vues = vec![
+            self.vue(&nomme("attn_q"), [q, d])?,
+            self.vue(&nomme("attn_k"), [kv, d])?,
+            self.vue(&nomme("attn_v"), [kv, d])?,
+        ];
         let mut premiere = 0;
         let mut qkv = Vec::new();
         for suite in vues.chunk_by(|a, b| Format::pour(a.spec) == Format::pour(b.spec)) {
-            let plan = PlanMatrice::nouveau(Format::pour(suite[0].spec), suite.to_vec(), false);
+            let plan = self.plan(Format::pour(suite[0].spec), suite.to_vec(), false)?;
             let lignes = plan.disposition.lignes;
             qkv.push((plan, premiere));
             premiere += lignes;
         }
-        let vues = vec![lire("ffn_gate", m, d)?, lire("ffn_up", m, d)?];
+        let vues = vec![self.vue(&nomme("ffn_gate"), [m, d])?, self.vue(&nomme("ffn_up"), [m, d])?];
+        let (attention, descente) =
+            (self.vue(&nomme("attn_output"), [d, q])?, self.vue(&nomme("ffn_down"), [d, m])?);
         let [porte, montee] = [0, 1].map(|v: usize| Format::pour(vues[v].spec));
         // De formats différents, porte et montée passent en F16.
         let format = if porte == montee { porte } else { Format::F16 };
-        let plan = PlanCouche {
+        Ok(PlanCouche {
             qkv,
-            sortie: PlanMatrice::seule(lire("attn_output", d, q)?),
-            porte_montee: PlanMatrice::nouveau(format, vues, true),
-            descente: PlanMatrice::seule(lire("ffn_down", d, m)?),
-        };
-        plan.dispositions().try_for_each(Disposition::verifier)?;
-        Ok(plan)
+            sortie: self.seule(attention)?,
+            porte_montee: self.plan(format, vues, true)?,
+            descente: self.seule(descente)?,
+        })
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::couches::Couches;
-use super::plan::{Lecteur, PlanMatrice};
+use super::plan::Lecteur;
 use crate::cuda::Tampon;
 use crate::cuda::operations::{Matrice, Operations};
 use crate::erreur::Resultat;
@@ -43,8 +43,10 @@ impl PoidsEtage {
         let a = lecteur.a;
         let (premier, dernier) = (plage.start == 0, plage.end == a.couches.len());
         let table = [a.taille_vocabulaire, a.taille_cachee];
-        let charger =
-            |lecteur: &mut Lecteur<'_>, nom| PlanMatrice::seule(lecteur.vue(nom, table)?).charger(ops);
+        let charger = |lecteur: &mut Lecteur<'_>, nom| {
+            let vue = lecteur.vue(nom, table)?;
+            lecteur.seule(vue)?.charger(ops)
+        };
         let plongements = premier.then(|| charger(lecteur, "token_embd.weight")).transpose()?;
         let sortie = match (&plongements, a.plongements_lies) {
             _ if !dernier => None,
