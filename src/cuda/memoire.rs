@@ -297,7 +297,7 @@ mod tests {
         let occupation = Occupation::nouvelle(Some(1_000_000));
         occupation.prendre(900_000).unwrap();
         let refus = occupation.prendre(200_000).unwrap_err().to_string();
-        assert!(refus.contains("1,0 Mo") && refus.contains("--vram"), "{refus}");
+        assert!(refus.contains("1,0") && refus.contains("900,0") && refus.contains("--vram"), "{refus}");
         occupation.prendre(100_000).unwrap();
         assert!(occupation.prendre(usize::MAX).is_err());
         Occupation::nouvelle(None).prendre(usize::MAX >> 1).unwrap();

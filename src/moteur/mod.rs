@@ -94,10 +94,10 @@ pub struct FicheMagasin {
 }
 
 impl FicheMagasin {
-    /// Ce que disent ensemble deux magasins d'un même moteur, qui travaillent l'un après l'autre.
+    /// Ce que disent ensemble deux magasins d'un même moteur, dont chacun a son lien.
     pub fn reunir(self, autre: Self) -> Self {
         let lien = self.lien.zip(autre.lien).map(|(a, b)| FicheLien {
-            debit: a.debit.min(b.debit),
+            debit: a.debit + b.debit,
             passages: a.passages.max(b.passages),
             duree: a.duree.max(b.duree),
         });

@@ -229,7 +229,7 @@ impl Lecteur<'_> {
         let a = self.a;
         let (d, q, kv, m) = (a.taille_cachee, a.taille_q(), a.taille_kv(), a.taille_intermediaire);
         let nomme = |nom: &str| format!("blk.{i}.{nom}.weight");
-        let vues = vec![
+        let vues = [
             self.vue(&nomme("attn_q"), [q, d])?,
             self.vue(&nomme("attn_k"), [kv, d])?,
             self.vue(&nomme("attn_v"), [kv, d])?,
