@@ -99,8 +99,8 @@ impl OptionsModele {
 
     /// Rang de la carte que le calcul peut employer, si les options n'imposent pas le processeur.
     pub fn carte_possible(&self) -> Option<usize> {
-        match (self.moteur_voulu().ok()?, self.appareil) {
-            (Some(CUDA) | None, Appareil::Cuda(rang)) => Some(rang),
+        match (self.moteur_voulu().ok()?, &self.appareil) {
+            (Some(CUDA) | None, Appareil::Cuda(rangs)) => rangs.first().copied(),
             (Some(CUDA) | None, _) => Some(0),
             _ => None,
         }

@@ -33,7 +33,8 @@ use crate::moteur::Moteur;
 ///
 /// # Errors
 /// Rien à mesurer, modèle inutilisable, calcul impossible.
-pub fn executer(arguments: Arguments) -> Result<()> {
+pub fn executer(mut arguments: Arguments) -> Result<()> {
+    arguments.modele.virtuel = arguments.synthetique.virtuel;
     let epreuves = arguments.epreuves.toutes();
     if epreuves.is_empty() {
         return Err(Erreur::Usage("rien à mesurer : -p et -n valent 0".into()).into());

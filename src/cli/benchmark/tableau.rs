@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::machine::Machine;
+use crate::cli::magasin;
 use crate::cli::sortie::{Cellule, Colonne, Tableau};
 use crate::mesure::banc::{Epreuve, Genre, Mesures};
 use crate::mesure::energie::Cout;
@@ -109,6 +110,8 @@ impl Contexte {
             ("Bande passante", bande),
             ("Énergie", self.energie(machine)),
         ]);
+        let passantes = self.fiche.magasin.filter(|fiche| fiche.compteurs.defauts > 0);
+        lignes.extend(passantes.map(|fiche| ("Magasin", magasin::dire(fiche))));
         lignes.extend(self.environnement.lignes());
         lignes
     }
