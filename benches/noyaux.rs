@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use anyhow::Result;
 use divan::counter::{BytesCount, ItemsCount};
@@ -128,7 +129,7 @@ fn matrice(equipe: &mut Equipe, spec: SpecPoids, i: usize) -> Result<Matrice> {
     let Some(recette) = Recette::matrice(0, &nom, spec, COTE * COTE, COTE) else {
         anyhow::bail!("{COTE} colonnes ne font pas des blocs de {spec}");
     };
-    let vue = VueTenseur { nom, spec, forme: vec![COTE, COTE], octets: Octets::procedural(recette) };
+    let vue = VueTenseur { nom, spec, forme: vec![COTE, COTE], octets: Octets::calcules(Arc::new(recette)) };
     Ok(reemballer(equipe, &vue, "réserve")?)
 }
 

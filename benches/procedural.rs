@@ -22,5 +22,6 @@ fn calculer(banc: Bencher<'_, '_>, spec: SpecPoids) {
         return;
     };
     let mut sortie = vec![0; recette.octets];
-    banc.counter(BytesCount::new(recette.octets)).bench_local(|| recette.ecrire(0, black_box(&mut sortie)));
+    banc.counter(BytesCount::new(recette.octets))
+        .bench_local(|| recette.ecrire_blocs(0, black_box(&mut sortie)));
 }

@@ -37,7 +37,7 @@ pub fn convertir(
         .tenseurs
         .iter()
         .zip(&types)
-        .map(|(t, &spec)| TenseurPrevu { nom: t.nom.clone(), spec, forme: t.vue.forme.clone() })
+        .map(|(t, &spec)| TenseurPrevu { nom: t.nom.clone(), genre: spec.into(), forme: t.vue.forme.clone() })
         .collect();
     for (cle, valeur) in decrire_types(reglages.spec) {
         origine.metadonnees.insert(cle.into(), valeur);

@@ -1,11 +1,13 @@
 //! Ce qu'il y a à écrire : métadonnées et tenseurs, sous leurs noms GGUF.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use crate::erreur::{Erreur, Resultat};
-use crate::formats::gguf::{Gguf, Valeur};
+use crate::formats::assemblage::{self, ras};
+use crate::formats::gguf::{Gguf, Metadonnees, Valeur};
 use crate::formats::{Conteneur, VueTenseur};
 
 /// Modifications d'un tenseur entre l'origine et GGUF.
@@ -45,7 +47,9 @@ impl Origine {
         if chemin.is_dir() {
             return super::hub::ouvrir(chemin).map_err(|e| e.situer(chemin.display().to_string()));
         }
-        Self::depuis_gguf(&Gguf::ouvrir(chemin)?)
+        let gguf = Gguf::ouvrir(chemin)?;
+        let metadonnees = gguf.metadonnees().clone();
+        Self::depuis_conteneur(&*assemblage::ouvrir_gguf(Arc::new(gguf), &metadonnees)?, &metadonnees)
     }
 
     /// Un GGUF déjà ouvert : tout est gardé, sauf le découpage en morceaux.
@@ -53,8 +57,13 @@ impl Origine {
     /// # Errors
     /// Aucun tenseur, ou un tenseur d'un type inconnu.
     pub fn depuis_gguf(gguf: &Gguf) -> Resultat<Self> {
+        Self::depuis_conteneur(gguf, gguf.metadonnees())
+    }
+
+    fn depuis_conteneur(gguf: &dyn Conteneur, metadonnees: &Metadonnees) -> Resultat<Self> {
+        let ecarter = ["split.", ras::PREFIXE];
         let garder = |(cle, valeur): (&str, &Valeur)| {
-            (!cle.starts_with("split.")).then(|| (cle.to_owned(), valeur.clone()))
+            (!ecarter.iter().any(|p| cle.starts_with(p))).then(|| (cle.to_owned(), valeur.clone()))
         };
         let mut tenseurs = Vec::new();
         for nom in gguf.noms_tenseurs() {
@@ -65,7 +74,7 @@ impl Origine {
         if tenseurs.is_empty() {
             return Err(Erreur::modele(gguf.nom(), "il ne contient aucun tenseur (un vocabulaire seul ?)"));
         }
-        let metadonnees = gguf.metadonnees().iter().filter_map(garder).collect();
+        let metadonnees = metadonnees.iter().filter_map(garder).collect();
         Ok(Self { fichier: gguf.nom().to_owned(), metadonnees, tenseurs })
     }
 

@@ -77,7 +77,8 @@ impl<'a> Lignes<'a> {
     fn traduire(&self, ligne: usize) -> Resultat<(Vec<u8>, Ecart)> {
         let TenseurSource { vue, retouche, .. } = self.tenseur;
         let source = retouche.entrelacer.map_or(ligne, |dim| ligne_d_origine(ligne, dim));
-        let octets = &vue.octets[source * self.pas..(source + 1) * self.pas];
+        let octets = vue.octets.lire(source * self.pas..(source + 1) * self.pas).unwrap_or_default();
+        let octets = &*octets;
         if vue.spec == self.spec && retouche.decalage == 0.0 && vue.spec.poids_par_bloc() > 1 {
             return Ok((octets.to_vec(), Ecart::default()));
         }
@@ -106,7 +107,7 @@ impl<'a> Lignes<'a> {
 
 /// Ligne d'origine de la ligne entrelacée `ligne` : dans chaque tête de `dim` lignes, la paire `j`
 /// (lignes `2j` et `2j + 1`) vient des lignes `j` et `j + dim/2`.
-fn ligne_d_origine(ligne: usize, dim: usize) -> usize {
+pub(super) fn ligne_d_origine(ligne: usize, dim: usize) -> usize {
     let (tete, rang) = (ligne / dim, ligne % dim);
     tete * dim + rang / 2 + rang % 2 * (dim / 2)
 }

@@ -1,11 +1,14 @@
 //! Lecture et écriture des fichiers de poids : rien ici ne connaît les modèles.
 
+pub mod assemblage;
+pub mod brut;
 pub mod gguf;
 pub mod hub;
 pub mod procedural;
 pub mod projection;
 pub mod safetensors;
 
+pub use brut::{TenseurBrut, TypeBrut};
 pub use projection::{Octets, Projection};
 
 use crate::erreur::Resultat;
@@ -62,6 +65,11 @@ pub trait Conteneur: Send + Sync {
     /// # Errors
     /// Le tenseur existe, mais son type n'est pas pris en charge.
     fn tenseur(&self, nom: &str) -> Resultat<Option<VueTenseur>>;
+    /// Le tenseur `nom` tel qu'il est rangé, s'il existe : même un tenseur d'entiers, qui n'est qu'une
+    /// partie d'une matrice ([`assemblage`]). `None` aussi là où rien ne s'assemble.
+    fn brut(&self, _nom: &str) -> Option<TenseurBrut> {
+        None
+    }
     /// Fiches de tous les tenseurs, dans l'ordre du fichier.
     fn inventaire(&self) -> Vec<FicheTenseur>;
 }

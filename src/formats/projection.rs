@@ -109,9 +109,23 @@ impl Deref for Projection {
     }
 }
 
-/// Vue partagée et peu coûteuse à cloner : une plage d'une [`Projection`], ou des octets procéduraux.
+/// Des octets qu'aucun fichier ne range tels quels, calculés par morceaux quand on les lit.
+pub trait Calculable: std::fmt::Debug + Send + Sync {
+    /// Nombre d'octets.
+    fn taille(&self) -> usize;
+    /// Ajoute à `sortie` les octets `plage` ; l'appelant a vérifié qu'elle ne déborde pas.
+    fn ecrire(&self, plage: Range<usize>, sortie: &mut Vec<u8>);
+    /// Rend au système les pages des fichiers d'où viennent ces octets.
+    fn rendre(&self) {}
+    /// Recette de ces octets, s'ils sont procéduraux.
+    fn recette(&self) -> Option<&Recette> {
+        None
+    }
+}
+
+/// Vue partagée et peu coûteuse à cloner : une plage d'une [`Projection`], ou des octets calculés.
 ///
-/// Ces derniers ne sont calculés que si on les lit, et sont oubliés avec la dernière vue.
+/// Ces derniers ne le sont que si on les lit, et sont oubliés avec la dernière vue.
 #[derive(Debug, Clone)]
 pub struct Octets(Nature);
 
@@ -123,21 +137,37 @@ enum Nature {
 
 #[derive(Debug)]
 struct Calcul {
-    recette: Recette,
+    source: Arc<dyn Calculable>,
     octets: OnceLock<Vec<u8>>,
 }
 
+impl Calcul {
+    fn plage(&self, plage: Range<usize>) -> Option<Vec<u8>> {
+        let mut octets = Vec::new();
+        self.ecrire(plage, &mut octets).then_some(octets)
+    }
+
+    /// Faux si la plage déborde.
+    fn ecrire(&self, plage: Range<usize>, sortie: &mut Vec<u8>) -> bool {
+        let dedans = plage.start <= plage.end && plage.end <= self.source.taille();
+        if dedans {
+            self.source.ecrire(plage, sortie);
+        }
+        dedans
+    }
+}
+
 impl Octets {
-    /// Octets que `recette` calculera au besoin.
-    pub fn procedural(recette: Recette) -> Self {
-        Self(Nature::Calcul(Arc::new(Calcul { recette, octets: OnceLock::new() })))
+    /// Octets que `source` calculera au besoin.
+    pub fn calcules(source: Arc<dyn Calculable>) -> Self {
+        Self(Nature::Calcul(Arc::new(Calcul { source, octets: OnceLock::new() })))
     }
 
     /// Nombre d'octets, sans les calculer.
     pub fn len(&self) -> usize {
         match &self.0 {
             Nature::Plage { plage, .. } => plage.len(),
-            Nature::Calcul(calcul) => calcul.recette.octets,
+            Nature::Calcul(calcul) => calcul.source.taille(),
         }
     }
 
@@ -150,13 +180,18 @@ impl Octets {
     pub fn recette(&self) -> Option<&Recette> {
         match &self.0 {
             Nature::Plage { .. } => None,
-            Nature::Calcul(calcul) => Some(&calcul.recette),
+            Nature::Calcul(calcul) => calcul.source.recette(),
         }
     }
 
     /// Rend au système les pages du fichier, ou du binaire, que `plage` couvre en entier : elles seront
     /// relues si l'on y revient. Sans effet sur des octets qui ne viennent pas d'un fichier.
     pub fn rendre(&self, plage: Range<usize>) {
+        if let Nature::Calcul(calcul) = &self.0
+            && plage == (0..self.len())
+        {
+            calcul.source.rendre();
+        }
         #[cfg(target_os = "linux")]
         if let Nature::Plage { source, .. } = &self.0
             && source.est_relisible()
@@ -179,10 +214,20 @@ impl Octets {
     /// À préférer pour lire un grand tenseur par morceaux : rien n'en est retenu.
     pub fn lire(&self, plage: Range<usize>) -> Option<Cow<'_, [u8]>> {
         match &self.0 {
-            Nature::Calcul(calcul) if calcul.octets.get().is_none() => {
-                calcul.recette.plage(plage).map(Cow::Owned)
-            }
+            Nature::Calcul(calcul) if calcul.octets.get().is_none() => calcul.plage(plage).map(Cow::Owned),
             _ => self.get(plage).map(Cow::Borrowed),
+        }
+    }
+
+    /// Comme [`Self::lire`], en calculant dans `tampon` ce qui doit l'être : rien n'est alloué s'il est
+    /// déjà assez grand.
+    pub fn lire_dans<'a>(&'a self, plage: Range<usize>, tampon: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+        match &self.0 {
+            Nature::Calcul(calcul) if calcul.octets.get().is_none() => {
+                tampon.clear();
+                calcul.ecrire(plage, tampon).then_some(tampon)
+            }
+            _ => self.get(plage),
         }
     }
 }
@@ -194,7 +239,9 @@ impl Deref for Octets {
         match &self.0 {
             // La plage a été vérifiée par `Projection::vue` et la source est immuable.
             Nature::Plage { source, plage } => &source[plage.clone()],
-            Nature::Calcul(calcul) => calcul.octets.get_or_init(|| calcul.recette.tout()),
+            Nature::Calcul(calcul) => {
+                calcul.octets.get_or_init(|| calcul.plage(0..calcul.source.taille()).unwrap_or_default())
+            }
         }
     }
 }

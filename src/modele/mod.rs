@@ -18,9 +18,9 @@ pub use source::Source;
 use synthetique::Demande;
 
 use crate::erreur::{Erreur, Resultat};
-use crate::formats::Conteneur;
 use crate::formats::gguf::{Gguf, Metadonnees};
 use crate::formats::safetensors::Safetensors;
+use crate::formats::{Conteneur, assemblage};
 use crate::poids::{Convention, Poids};
 use crate::segmenteur::Segmenteur;
 
@@ -59,7 +59,8 @@ impl Modele {
     /// Comme [`Self::charger`].
     pub fn depuis_gguf(mut gguf: Gguf, nom: &str) -> Resultat<Self> {
         let metadonnees = gguf.prendre_metadonnees();
-        Self::assembler(Arc::new(gguf), &metadonnees, nom)
+        let conteneur = assemblage::ouvrir_gguf(Arc::new(gguf), &metadonnees)?;
+        Self::assembler(conteneur, &metadonnees, nom)
     }
 
     /// Modèle de poids procéduraux, non entraînés, pour mesurer.
@@ -80,9 +81,12 @@ impl Modele {
     }
 
     fn depuis_dossier(dossier: &Path) -> Resultat<Self> {
-        let poids = Poids::nouveau(Arc::new(Safetensors::ouvrir_dossier(dossier)?), Convention::Hub);
+        let fichiers = Arc::new(Safetensors::ouvrir_dossier(dossier)?);
         let chemin = dossier.join("config.json");
         let configuration = std::fs::read_to_string(&chemin).map_err(|e| Erreur::lecture(&chemin, e))?;
+        // Un JSON mal formé est dit plus loin, avec sa place.
+        let reglages = serde_json::from_str(&configuration).unwrap_or_default();
+        let poids = Poids::nouveau(assemblage::ouvrir_hub(fichiers, &reglages)?, Convention::Hub);
         let architecture = architectures::decrire_hub(&poids, &configuration)?;
         let segmenteur = Segmenteur::depuis_dossier(dossier)?;
         let conseils = Conseils::depuis_dossier(dossier)?;

@@ -12,6 +12,9 @@
 //! | 5 bits | les mêmes, puis une rangée dont le bit `j` est le cinquième bit de la rangée `j` |
 //! | 6 bits | les mêmes, puis deux rangées : deux bits hauts de la rangée `4i + k` aux bits `2k` de la `i`-ième |
 //! | 8 bits | 8 rangées, code plus 128 |
+//!
+//! `G` et les dictionnaires ont une échelle pour deux blocs, soit 64 colonnes. Un dictionnaire remplace chaque
+//! code par un niveau entier ([`dictionnaire`](super::dictionnaire)).
 
 /// Lignes d'une tuile.
 pub const LIGNES: usize = 16;
@@ -38,6 +41,14 @@ pub enum Disposition {
     F32,
     F16,
     Bf16,
+    /// Codes de 8 bits plus 128, et milieu f16.
+    E8M,
+    /// Échelle et minimum f16 pour 64 colonnes.
+    G4M,
+    /// Échelle f16 pour 64 colonnes, niveaux de NF4.
+    Nf4,
+    /// Échelle f16 pour 64 colonnes, niveaux de FP4.
+    Fp4,
 }
 
 /// Octets d'un bloc, par nature.
@@ -45,7 +56,7 @@ pub enum Disposition {
 pub struct Geometrie {
     /// Codes d'un bloc (ou poids d'une colonne pour les flottants).
     pub codes: usize,
-    /// Échelles d'un bloc.
+    /// Échelles d'un bloc ; de quoi en porter sa part quand plusieurs blocs ont la même.
     pub echelles: usize,
     /// Superéchelles d'un superbloc.
     pub superechelles: usize,
@@ -53,7 +64,7 @@ pub struct Geometrie {
 
 impl Disposition {
     /// Toutes les dispositions.
-    pub const TOUTES: [Self; 11] = [
+    pub const TOUTES: [Self; 15] = [
         Self::E4,
         Self::E4M,
         Self::E5,
@@ -65,6 +76,10 @@ impl Disposition {
         Self::F32,
         Self::F16,
         Self::Bf16,
+        Self::E8M,
+        Self::G4M,
+        Self::Nf4,
+        Self::Fp4,
     ];
 
     /// Blocs à échelle f16 dont les codes ont `bits` bits, avec ou sans minimum.
@@ -75,7 +90,8 @@ impl Disposition {
             (4, true) => Self::E4M,
             (5, false) => Self::E5,
             (5, true) => Self::E5M,
-            _ => Self::E8,
+            (_, false) => Self::E8,
+            (_, true) => Self::E8M,
         }
     }
 
@@ -99,6 +115,9 @@ impl Disposition {
             Self::K6 => (384, 32, 32),
             Self::F32 => (64, 0, 0),
             Self::F16 | Self::Bf16 => (32, 0, 0),
+            Self::E8M => (512, 64, 0),
+            Self::G4M => (256, 32, 0),
+            Self::Nf4 | Self::Fp4 => (256, 16, 0),
         };
         Geometrie { codes, echelles, superechelles }
     }
@@ -114,7 +133,7 @@ impl Disposition {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => 1,
             Self::K4 | Self::K5 | Self::K6 => BLOC * BLOCS_PAR_SUPERBLOC,
-            _ => BLOC,
+            _ => BLOC * self.blocs_par_echelle(),
         }
     }
 
@@ -124,7 +143,7 @@ impl Disposition {
         match self {
             Self::E4 => 8,
             Self::E5 => 16,
-            Self::E8 => 128,
+            Self::E8 | Self::E8M => 128,
             Self::K6 => 32,
             _ => 0,
         }
@@ -135,7 +154,17 @@ impl Disposition {
     pub const fn blocs_par_groupe(self) -> usize {
         match self {
             Self::K4 | Self::K5 | Self::K6 => BLOCS_PAR_SUPERBLOC,
+            // Assez pour que les échelles d'un groupe fassent des lignes de cache entières.
+            Self::Nf4 | Self::Fp4 => 4,
             _ => 2,
+        }
+    }
+
+    /// Blocs voisins qui ont la même échelle.
+    pub const fn blocs_par_echelle(self) -> usize {
+        match self {
+            Self::G4M | Self::Nf4 | Self::Fp4 => 2,
+            _ => 1,
         }
     }
 
@@ -164,8 +193,8 @@ impl Disposition {
     /// Début des échelles du bloc `b` dans une tuile.
     #[inline(always)]
     pub const fn echelles(self, b: usize) -> usize {
-        let (g, n) = (self.geometrie(), self.blocs_par_groupe());
-        b / n * self.octets_groupe() + n * g.codes + b % n * g.echelles
+        let (g, n, p) = (self.geometrie(), self.blocs_par_groupe(), self.blocs_par_echelle());
+        b / n * self.octets_groupe() + n * g.codes + b % n / p * p * g.echelles
     }
 
     /// Début des superéchelles du superbloc `s` dans une tuile.
@@ -188,6 +217,9 @@ mod tests {
             (Disposition::K4, 144),
             (Disposition::K5, 176),
             (Disposition::K6, 210),
+            // RâS : 36 octets pour 64 poids ; NF4 : 34.
+            (Disposition::G4M, 36 * 4),
+            (Disposition::Nf4, 34 * 4),
         ] {
             let tuile = d.octets_tuile(2048) as f64;
             let fichier = (octets_du_fichier * 8 * LIGNES) as f64;
@@ -202,7 +234,10 @@ mod tests {
             let mut places = Vec::new();
             for b in 0..2 * n {
                 assert!(d.codes(b).is_multiple_of(64) && d.echelles(b).is_multiple_of(32), "{d:?}");
-                places.extend([(d.codes(b), g.codes), (d.echelles(b), g.echelles)]);
+                places.push((d.codes(b), g.codes));
+                if b.is_multiple_of(d.blocs_par_echelle()) {
+                    places.push((d.echelles(b), g.echelles * d.blocs_par_echelle()));
+                }
             }
             places.extend((0..2).map(|s| (d.superechelles(s), g.superechelles)));
             places.sort_unstable();

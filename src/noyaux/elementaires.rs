@@ -52,6 +52,14 @@ pub(super) fn ajouter(x: &mut [f32], y: &[f32]) {
     }
 }
 
+/// `x += facteur · y`.
+#[inline(always)]
+pub(super) fn cumuler(x: &mut [f32], facteur: f32, y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += facteur * y;
+    }
+}
+
 /// Ajouté à un petit réel, l'arrondit à l'entier (pair en cas d'égalité) dans les bits bas de sa mantisse.
 const ARRONDI: f32 = 12_582_912.0; // 1,5 · 2²³
 

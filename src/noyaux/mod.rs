@@ -8,6 +8,7 @@ pub mod activations;
 pub mod aiguillage;
 #[cfg(target_arch = "aarch64")]
 mod arm;
+pub mod dictionnaire;
 pub mod disposition;
 mod elementaires;
 pub mod equipe;
@@ -63,6 +64,7 @@ pub struct TableNoyaux {
     ponderer_codes: [PondererCodes; 2],
     normer: unsafe fn(&mut [f32], &[f32], f32),
     ajouter: unsafe fn(&mut [f32], &[f32]),
+    cumuler: unsafe fn(&mut [f32], f32, &[f32]),
     ranger: unsafe fn(&[f32], (usize, usize), &Ecriture<'_>),
     silu_fois: unsafe fn(&mut [f32], &[f32]),
     gelu_fois: unsafe fn(&mut [f32], &[f32]),
@@ -84,6 +86,10 @@ macro_rules! table_elementaire {
         $(#[$attribut])?
         fn ajouter(x: &mut [f32], y: &[f32]) {
             e::ajouter(x, y);
+        }
+        $(#[$attribut])?
+        fn cumuler(x: &mut [f32], facteur: f32, y: &[f32]) {
+            e::cumuler(x, facteur, y);
         }
         $(#[$attribut])?
         unsafe fn ranger(x: &[f32], place: (usize, usize), vers: &Ecriture<'_>) {
@@ -131,6 +137,7 @@ macro_rules! table_elementaire {
             ponderer_codes: [ponderer_octets, ponderer_quartets],
             normer,
             ajouter,
+            cumuler,
             ranger,
             silu_fois,
             gelu_fois,
@@ -264,6 +271,13 @@ impl TableNoyaux {
     pub fn ajouter(&self, x: &mut [f32], y: &[f32]) {
         // SAFETY: instructions présentes.
         unsafe { (self.ajouter)(x, y) }
+    }
+
+    /// `x += facteur · y`.
+    #[inline]
+    pub fn cumuler(&self, x: &mut [f32], facteur: f32, y: &[f32]) {
+        // SAFETY: instructions présentes.
+        unsafe { (self.cumuler)(x, facteur, y) }
     }
 
     /// Range `x` comme entrée d'un jeton à partir d'une colonne, `(jeton, colonne)`, sous les formes demandées ;

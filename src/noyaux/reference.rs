@@ -4,6 +4,7 @@ use half::{bf16, f16};
 
 use super::activations::{PLACE, Panneau};
 use super::aiguillage::Niveau;
+use super::dictionnaire::Dictionnaire;
 use super::disposition::{BLOC, Disposition, LIGNES};
 use super::table_elementaire;
 use super::{Produit, TableNoyaux};
@@ -22,6 +23,10 @@ pub(super) fn table() -> TableNoyaux {
         produit::<{ Disposition::F32 as usize }>,
         produit::<{ Disposition::F16 as usize }>,
         produit::<{ Disposition::Bf16 as usize }>,
+        produit::<{ Disposition::E8M as usize }>,
+        produit::<{ Disposition::G4M as usize }>,
+        produit::<{ Disposition::Nf4 as usize }>,
+        produit::<{ Disposition::Fp4 as usize }>,
     ];
     table_elementaire!(Niveau::Generique, produits, scores, ponderer)
 }
@@ -34,7 +39,7 @@ pub fn codes(disposition: Disposition, bloc: &[u8], sortie: &mut [[u8; LIGNES]; 
         for (ligne, code) in sortie.iter_mut().enumerate() {
             let quartet = || rangee(j % 4, ligne, t) >> (4 * (j / 4)) & 0x0F;
             *code = match disposition {
-                Disposition::E8 => rangee(j, ligne, t),
+                Disposition::E8 | Disposition::E8M => rangee(j, ligne, t),
                 Disposition::E5 | Disposition::E5M | Disposition::K5 => {
                     quartet() | (rangee(4, ligne, t) >> j & 1) << 4
                 }
@@ -62,6 +67,12 @@ fn produit<const D: usize>(
         return produit_flottant(disposition, tuile, panneau, sorties);
     }
     let g = disposition.geometrie();
+    let dictionnaire = Dictionnaire::de(disposition);
+    let inverse = dictionnaire.map_or(1.0, |d| d.inverse);
+    let valeur = |code: u8| match dictionnaire {
+        Some(d) => i32::from(d.niveaux[usize::from(code)]),
+        None => i32::from(code) - disposition.zero(),
+    };
     let mut poids = [[0; LIGNES]; BLOC];
     for b in 0..colonnes / BLOC {
         codes(disposition, &tuile[disposition.codes(b)..][..g.codes], &mut poids);
@@ -70,18 +81,23 @@ fn produit<const D: usize>(
         for (c, sortie) in sorties.iter_mut().enumerate() {
             let place = b * panneau.largeur + c;
             for (ligne, y) in sortie.iter_mut().enumerate() {
-                let entiers = produits_entiers(&poids, ligne, &panneau.codes[place], disposition.zero());
+                let entiers = produits_entiers(&poids, ligne, &panneau.codes[place], valeur);
                 let (e, m) = mettre_a_l_echelle(disposition, echelles, superechelles, ligne, entiers);
-                *y += e * panneau.echelles[place] + m * panneau.sommes[place].total;
+                *y += e * inverse * panneau.echelles[place] + m * panneau.sommes[place].total;
             }
         }
     }
 }
 
 /// Produits scalaires entiers des deux moitiés d'un bloc.
-fn produits_entiers(poids: &[[u8; LIGNES]; BLOC], ligne: usize, x: &[i8; PLACE], zero: i32) -> [i32; 2] {
+fn produits_entiers(
+    poids: &[[u8; LIGNES]; BLOC],
+    ligne: usize,
+    x: &[i8; PLACE],
+    valeur: impl Fn(u8) -> i32,
+) -> [i64; 2] {
     let terme =
-        |i: usize| (i32::from(poids[i][ligne]) - zero) * (256 * i32::from(x[i]) + i32::from(x[BLOC + i]));
+        |i: usize| i64::from(valeur(poids[i][ligne])) * (256 * i64::from(x[i]) + i64::from(x[BLOC + i]));
     [(0..16).map(terme).sum(), (16..BLOC).map(terme).sum()]
 }
 
@@ -91,7 +107,7 @@ fn mettre_a_l_echelle(
     echelles: &[u8],
     superechelles: &[u8],
     ligne: usize,
-    [a, b]: [i32; 2],
+    [a, b]: [i64; 2],
 ) -> (f32, f32) {
     match disposition {
         Disposition::K4 | Disposition::K5 => {
@@ -103,7 +119,7 @@ fn mettre_a_l_echelle(
             let e = |moitie: usize| f32::from(echelles[LIGNES * moitie + ligne].cast_signed());
             (lire_f16(superechelles, ligne) * (e(0) * a as f32 + e(1) * b as f32), 0.0)
         }
-        Disposition::E4M | Disposition::E5M => {
+        Disposition::E4M | Disposition::E5M | Disposition::E8M | Disposition::G4M => {
             (lire_f16(echelles, ligne) * (a + b) as f32, lire_f16(echelles, LIGNES + ligne))
         }
         _ => (lire_f16(echelles, ligne) * (a + b) as f32, 0.0),

@@ -99,9 +99,13 @@ fn la_reference_egale_le_produit_des_poids_decodes() {
                 .collect();
             let obtenu = calculer(&reference::table(), &mut equipe, &m, &x);
             // Les types sans noyau propre sont requantifiés en 8 bits.
-            let requantifie =
-                matches!(spec, SpecPoids::Q2K | SpecPoids::Iq4Xs | SpecPoids::Mxfp4 | SpecPoids::Nvfp4);
-            let permis = if requantifie { 1e-2 } else { 3e-6 };
+            let permis = match spec {
+                SpecPoids::Q2K | SpecPoids::Iq4Xs | SpecPoids::Mxfp4 => 1e-2,
+                SpecPoids::Nvfp4 | SpecPoids::AffineCol => 1e-2,
+                // Niveaux arrondis à 15 bits.
+                SpecPoids::Nf4 => 1e-4,
+                _ => 3e-6,
+            };
             let e = ecart(&obtenu, &attendu);
             assert!(e < permis, "{spec}, {colonnes} colonnes : {e}");
         }
@@ -114,6 +118,11 @@ fn chaque_niveau_egale_la_reference_sur_des_formes_ingrates() {
     for niveau in Niveau::disponibles() {
         let table = TableNoyaux::choisir(Some(niveau)).unwrap();
         for spec in SpecPoids::tous() {
+            // Zéro de 128 et milieu : la sortie est une différence de nombres bien plus grands qu'elle.
+            let permis = match spec {
+                SpecPoids::Affine6 | SpecPoids::Affine8 => 5.0 * ECART_NIVEAUX,
+                _ => ECART_NIVEAUX,
+            };
             for colonnes in colonnes_d_essai(spec) {
                 for (lignes, jetons) in [(1, 1), (16, 2), (17, 7), (33, 16), (15, 37), (150, 64)] {
                     let octets = octets_d_essai(spec, lignes, colonnes);
@@ -123,7 +132,7 @@ fn chaque_niveau_egale_la_reference_sur_des_formes_ingrates() {
                     let x = hasard(jetons * colonnes, 5);
                     let attendu = calculer(&reference::table(), &mut equipe, &m, &x);
                     let e = ecart(&calculer(&table, &mut equipe, &m, &x), &attendu);
-                    let permis = if table.formes([&m], jetons).larges { ECART_LARGE } else { ECART_NIVEAUX };
+                    let permis = if table.formes([&m], jetons).larges { ECART_LARGE } else { permis };
                     assert!(e < permis, "{niveau}, {spec}, {lignes}×{colonnes}, {jetons} jetons : {e}");
                 }
             }
@@ -168,7 +177,15 @@ fn un_jeton_seul_ou_parmi_d_autres_donne_les_memes_bits() {
     let mut equipe = Equipe::nouvelle(3).unwrap();
     for niveau in Niveau::disponibles() {
         let table = TableNoyaux::choisir(Some(niveau)).unwrap();
-        for spec in [SpecPoids::Q4_0, SpecPoids::Q4_1, SpecPoids::Q4K, SpecPoids::Q6K, SpecPoids::F16] {
+        for spec in [
+            SpecPoids::Q4_0,
+            SpecPoids::Q4_1,
+            SpecPoids::Q4K,
+            SpecPoids::Q6K,
+            SpecPoids::F16,
+            SpecPoids::Affine4,
+            SpecPoids::Nf4,
+        ] {
             let octets = octets_d_essai(spec, 50, 512);
             let m = reemballer(&mut equipe, spec, &octets, [50, 512]).unwrap();
             // Moins que ce qu'il faut à une unité matricielle, dont les arrondis sont autres.

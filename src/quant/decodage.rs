@@ -1,7 +1,7 @@
 //! Fabrique des décodeurs : le seul endroit qui choisit un décodage d'après le type.
 
 use super::blocs::decoder_blocs;
-use super::{SpecPoids, flottants, fp4, iq4, k_quants, simples};
+use super::{SpecPoids, affines, dictionnaires, flottants, fp4, iq4, k_quants, simples};
 use crate::erreur::{Erreur, Resultat};
 
 impl SpecPoids {
@@ -32,6 +32,14 @@ impl SpecPoids {
             Self::Iq4Xs => decoder_blocs(octets, sortie, iq4::decoder_iq4_xs),
             Self::Mxfp4 => decoder_blocs(octets, sortie, fp4::decoder_mxfp4),
             Self::Nvfp4 => decoder_blocs(octets, sortie, fp4::decoder_nvfp4),
+            Self::Affine4 => decoder_blocs::<40, 64>(octets, sortie, affines::decoder_quartets),
+            Self::Affine4x32 => decoder_blocs::<24, 32>(octets, sortie, affines::decoder_quartets),
+            Self::Affine5 | Self::Affine6 | Self::Affine8 => {
+                decoder_blocs(octets, sortie, affines::decoder_octets);
+            }
+            Self::AffineCol => decoder_blocs(octets, sortie, affines::decoder_colonnes),
+            Self::Nf4 => decoder_blocs(octets, sortie, dictionnaires::decoder_nf4),
+            Self::Fp4 => decoder_blocs(octets, sortie, dictionnaires::decoder_fp4),
         }
         Ok(())
     }

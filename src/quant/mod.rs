@@ -1,10 +1,15 @@
 //! Comment une matrice est rangée : la liste fermée des types de poids et leur décodage de référence.
 //!
+//! Les uns sont les types de GGUF ; les autres, sans identifiant GGUF, sont ceux où
+//! [`formats::assemblage`](crate::formats::assemblage) met les matrices faites de plusieurs tenseurs.
+//!
 //! Un type de poids = un fichier d'une famille (disposition, décodage scalaire, encodage), une ligne
 //! dans la table ci-dessous, et une dans chaque fabrique (`decodage.rs`, `encodage.rs`).
 
+pub mod affines;
 mod blocs;
 mod decodage;
+pub mod dictionnaires;
 mod encodage;
 pub mod flottants;
 pub mod fp4;
@@ -37,35 +42,56 @@ pub enum SpecPoids {
     Iq4Xs,
     Mxfp4,
     Nvfp4,
+    Affine4,
+    Affine4x32,
+    Affine5,
+    Affine6,
+    Affine8,
+    AffineCol,
+    Nf4,
+    Fp4,
 }
 
-/// Fiche d'un type : nom usuel, identifiant GGUF, poids par bloc, octets par bloc.
-struct Fiche(SpecPoids, &'static str, u32, usize, usize);
+/// Fiche d'un type : nom usuel, identifiant GGUF s'il en a un, poids par bloc, octets par bloc.
+struct Fiche(SpecPoids, &'static str, Option<u32>, usize, usize);
 
-const FICHES: [Fiche; 17] = [
-    Fiche(SpecPoids::F32, "F32", 0, 1, 4),
-    Fiche(SpecPoids::F16, "F16", 1, 1, 2),
-    Fiche(SpecPoids::Bf16, "BF16", 30, 1, 2),
-    Fiche(SpecPoids::Q4_0, "Q4_0", 2, 32, 18),
-    Fiche(SpecPoids::Q4_1, "Q4_1", 3, 32, 20),
-    Fiche(SpecPoids::Q5_0, "Q5_0", 6, 32, 22),
-    Fiche(SpecPoids::Q5_1, "Q5_1", 7, 32, 24),
-    Fiche(SpecPoids::Q8_0, "Q8_0", 8, 32, 34),
-    Fiche(SpecPoids::Q2K, "Q2_K", 10, 256, 84),
-    Fiche(SpecPoids::Q3K, "Q3_K", 11, 256, 110),
-    Fiche(SpecPoids::Q4K, "Q4_K", 12, 256, 144),
-    Fiche(SpecPoids::Q5K, "Q5_K", 13, 256, 176),
-    Fiche(SpecPoids::Q6K, "Q6_K", 14, 256, 210),
-    Fiche(SpecPoids::Iq4Nl, "IQ4_NL", 20, 32, 18),
-    Fiche(SpecPoids::Iq4Xs, "IQ4_XS", 23, 256, 136),
-    Fiche(SpecPoids::Mxfp4, "MXFP4", 39, 32, 17),
-    Fiche(SpecPoids::Nvfp4, "NVFP4", 40, 64, 36),
+const FICHES: [Fiche; 25] = [
+    Fiche(SpecPoids::F32, "F32", Some(0), 1, 4),
+    Fiche(SpecPoids::F16, "F16", Some(1), 1, 2),
+    Fiche(SpecPoids::Bf16, "BF16", Some(30), 1, 2),
+    Fiche(SpecPoids::Q4_0, "Q4_0", Some(2), 32, 18),
+    Fiche(SpecPoids::Q4_1, "Q4_1", Some(3), 32, 20),
+    Fiche(SpecPoids::Q5_0, "Q5_0", Some(6), 32, 22),
+    Fiche(SpecPoids::Q5_1, "Q5_1", Some(7), 32, 24),
+    Fiche(SpecPoids::Q8_0, "Q8_0", Some(8), 32, 34),
+    Fiche(SpecPoids::Q2K, "Q2_K", Some(10), 256, 84),
+    Fiche(SpecPoids::Q3K, "Q3_K", Some(11), 256, 110),
+    Fiche(SpecPoids::Q4K, "Q4_K", Some(12), 256, 144),
+    Fiche(SpecPoids::Q5K, "Q5_K", Some(13), 256, 176),
+    Fiche(SpecPoids::Q6K, "Q6_K", Some(14), 256, 210),
+    Fiche(SpecPoids::Iq4Nl, "IQ4_NL", Some(20), 32, 18),
+    Fiche(SpecPoids::Iq4Xs, "IQ4_XS", Some(23), 256, 136),
+    Fiche(SpecPoids::Mxfp4, "MXFP4", Some(39), 32, 17),
+    Fiche(SpecPoids::Nvfp4, "NVFP4", Some(40), 64, 36),
+    Fiche(SpecPoids::Affine4, "AFFINE4", None, 64, 40),
+    Fiche(SpecPoids::Affine4x32, "AFFINE4_32", None, 32, 24),
+    Fiche(SpecPoids::Affine5, "AFFINE5", None, 32, 40),
+    Fiche(SpecPoids::Affine6, "AFFINE6", None, 32, 40),
+    Fiche(SpecPoids::Affine8, "AFFINE8", None, 32, 40),
+    Fiche(SpecPoids::AffineCol, "AFFINE_COL", None, 8, 72),
+    Fiche(SpecPoids::Nf4, "NF4", None, 64, 36),
+    Fiche(SpecPoids::Fp4, "FP4", None, 64, 36),
 ];
 
 impl SpecPoids {
     /// Tous les types, dans l'ordre de présentation.
     pub fn tous() -> impl Iterator<Item = Self> {
         FICHES.iter().map(|f| f.0)
+    }
+
+    /// Les types d'un GGUF.
+    pub fn de_gguf() -> impl Iterator<Item = Self> {
+        FICHES.iter().filter(|f| f.2.is_some()).map(|f| f.0)
     }
 
     fn fiche(self) -> &'static Fiche {
@@ -78,14 +104,14 @@ impl SpecPoids {
         self.fiche().1
     }
 
-    /// Identifiant dans un en-tête GGUF.
-    pub fn id_gguf(self) -> u32 {
+    /// Identifiant dans un en-tête GGUF ; aucun pour les types assemblés.
+    pub fn id_gguf(self) -> Option<u32> {
         self.fiche().2
     }
 
     /// Type d'identifiant GGUF `id`, s'il est pris en charge.
     pub fn depuis_id_gguf(id: u32) -> Option<Self> {
-        FICHES.iter().find(|f| f.2 == id).map(|f| f.0)
+        FICHES.iter().find(|f| f.2 == Some(id)).map(|f| f.0)
     }
 
     /// Poids par bloc.
@@ -136,7 +162,9 @@ mod tests {
     fn la_table_suit_l_ordre_de_l_enumeration() {
         for spec in SpecPoids::tous() {
             assert_eq!(spec.fiche().0, spec);
-            assert_eq!(SpecPoids::depuis_id_gguf(spec.id_gguf()), Some(spec));
+            if let Some(id) = spec.id_gguf() {
+                assert_eq!(SpecPoids::depuis_id_gguf(id), Some(spec));
+            }
             assert_eq!(spec.nom().to_lowercase().parse::<SpecPoids>().unwrap(), spec);
         }
     }

@@ -40,9 +40,13 @@ pub(crate) fn gguf_complet() -> Vec<u8> {
         ("booleens", Valeur::Booleens(vec![true, false])),
         ("textes", textes(&["é", "", "abc"])),
     ];
-    let tenseurs: Vec<_> = SpecPoids::tous()
+    let tenseurs: Vec<_> = SpecPoids::de_gguf()
         .enumerate()
-        .map(|(rang, spec)| TenseurPrevu { nom: format!("t{rang}"), spec, forme: vec![1 + rang % 3, 256] })
+        .map(|(rang, spec)| TenseurPrevu {
+            nom: format!("t{rang}"),
+            genre: spec.into(),
+            forme: vec![1 + rang % 3, 256],
+        })
         .collect();
     ecrire(&metadonnees, &tenseurs)
 }
@@ -101,8 +105,11 @@ pub(crate) fn llama_nul() -> Vec<u8> {
         ("blk.0.ffn_up.weight", vec![16, 8]),
         ("blk.0.ffn_down.weight", vec![8, 16]),
     ];
-    let prevoir =
-        |(nom, forme): (&str, Vec<usize>)| TenseurPrevu { nom: nom.into(), spec: SpecPoids::F32, forme };
+    let prevoir = |(nom, forme): (&str, Vec<usize>)| TenseurPrevu {
+        nom: nom.into(),
+        genre: SpecPoids::F32.into(),
+        forme,
+    };
     ecrire_remplis(&metadonnees, &tenseurs.map(prevoir), 0)
 }
 

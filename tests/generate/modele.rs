@@ -106,7 +106,7 @@ pub(crate) fn ecrire(dossier: &Path, abimer: impl Fn(&mut [f32])) -> PathBuf {
     ];
     let prevu = |(nom, forme, _): &(&str, Vec<usize>, Vec<f32>)| TenseurPrevu {
         nom: (*nom).into(),
-        spec: SpecPoids::F32,
+        genre: SpecPoids::F32.into(),
         forme: forme.clone(),
     };
     let tenseurs: Vec<_> = contenu.iter().map(prevu).collect();

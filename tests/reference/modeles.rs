@@ -215,14 +215,15 @@ impl Essai {
             .iter()
             .map(|(nom, (forme, _))| TenseurPrevu {
                 nom: nom.clone(),
-                spec: if forme.len() == 2 { self.spec_de(nom) } else { SpecPoids::F32 },
+                genre: if forme.len() == 2 { self.spec_de(nom) } else { SpecPoids::F32 }.into(),
                 forme: forme.clone(),
             })
             .collect();
         let metadonnees = metadonnees.iter().map(|(c, v)| (c.as_str(), v));
         let mut ecrivain = EcrivainGguf::creer(chemin, metadonnees, &prevus).unwrap();
-        for ((_, valeurs), prevu) in poids.values().zip(&prevus) {
-            ecrivain.ecrire(&encoder(prevu.spec, valeurs)).unwrap();
+        for (forme, valeurs) in poids.values() {
+            let spec = if forme.len() == 2 { self.spec } else { SpecPoids::F32 };
+            ecrivain.ecrire(&encoder(spec, valeurs)).unwrap();
         }
         ecrivain.achever().unwrap();
     }

@@ -76,7 +76,6 @@ fn les_configurations_absurdes_ou_inconnues_du_hub_sont_refusees() {
         ("llama", "rope_scaling", json!({"type": "longrope"}), "« longrope »"),
         ("llama", "rope_scaling", json!({"type": "linear"}), "factor"),
         ("llama", "partial_rotary_factor", json!(0.5), "rotation"),
-        ("llama", "quantization_config", json!({"quant_method": "hqq"}), "« hqq »"),
         ("gemma3", "layer_types", json!(["full_attention"]), "1 valeurs pour 5 couches"),
         ("gemma3", "final_logit_softcapping", json!(30.0), "softcapping"),
         ("gemma3", "query_pre_attn_scalar", json!(0.0), "attention"),

@@ -10,7 +10,7 @@ use super::valeurs;
 use crate::erreur::{Erreur, Resultat};
 use crate::formats::gguf::Gguf;
 use crate::formats::safetensors::Safetensors;
-use crate::formats::{Conteneur, FicheTenseur};
+use crate::formats::{Conteneur, FicheTenseur, assemblage};
 use crate::modele::{Architecture, Source, architectures, embarque};
 use crate::moteur::besoin::{Besoin, prevoir};
 use crate::poids::{Convention, Poids};
@@ -57,9 +57,13 @@ impl Examen {
         let metadonnees = gguf.prendre_metadonnees();
         let taille = gguf.taille() as u64;
         let chemin = gguf.nom().to_owned();
-        let poids = Poids::nouveau(Arc::new(gguf), Convention::Gguf);
+        let fichier: Arc<dyn Conteneur> = Arc::new(gguf);
+        let (conteneur, refus) = ou_brut(&fichier, assemblage::ouvrir_gguf(fichier.clone(), &metadonnees));
+        let poids = Poids::nouveau(conteneur, Convention::Gguf);
         let inventaire = poids.conteneur().inventaire();
-        let architecture = if inventaire.is_empty() {
+        let architecture = if let Some(refus) = refus {
+            Err(refus)
+        } else if inventaire.is_empty() {
             Err("ce fichier n'a pas de poids, seulement un vocabulaire".to_owned())
         } else {
             architectures::decrire_gguf(&poids, &metadonnees).map_err(|e| e.to_string())
@@ -78,15 +82,18 @@ impl Examen {
     }
 
     fn dossier(dossier: &Path) -> Resultat<Self> {
-        let poids = Safetensors::ouvrir_dossier(dossier)?;
-        let taille = poids.taille() as u64;
+        let fichiers = Safetensors::ouvrir_dossier(dossier)?;
+        let taille = fichiers.taille() as u64;
         let chemin = dossier.join("config.json");
         let texte = lire_configuration(&chemin)?;
         let configuration: serde_json::Map<String, Value> = serde_json::from_str(&texte).map_err(|e| {
             let detail = format!("JSON mal formé (ligne {}, colonne {})", e.line(), e.column());
             Erreur::corrompu(chemin.display().to_string(), detail)
         })?;
-        let poids = Poids::nouveau(Arc::new(poids), Convention::Hub);
+        let fichiers: Arc<dyn Conteneur> = Arc::new(fichiers);
+        let reglages = Value::Object(configuration.clone());
+        let (conteneur, refus) = ou_brut(&fichiers, assemblage::ouvrir_hub(fichiers.clone(), &reglages));
+        let poids = Poids::nouveau(conteneur, Convention::Hub);
         Ok(Self {
             nom: nom_du_fichier(&dossier.display().to_string()),
             chemin: dossier.display().to_string(),
@@ -94,7 +101,10 @@ impl Examen {
             taille,
             inventaire: poids.conteneur().inventaire(),
             nom_architecture: configuration.get("model_type").and_then(Value::as_str).map(str::to_owned),
-            architecture: architectures::decrire_hub(&poids, &texte).map_err(|e| e.to_string()),
+            architecture: match refus {
+                Some(refus) => Err(refus),
+                None => architectures::decrire_hub(&poids, &texte).map_err(|e| e.to_string()),
+            },
             segmenteur: Segmenteur::depuis_dossier(dossier).map_err(|e| e.to_string()),
             metadonnees: configuration.into_iter().map(|(c, v)| (c, valeurs::abreger(v))).collect(),
         })
@@ -138,6 +148,17 @@ impl Examen {
     /// Gabarit de conversation.
     pub(super) fn gabarit(&self) -> Option<&str> {
         self.segmenteur.as_ref().ok()?.gabarit()
+    }
+}
+
+/// Le conteneur assemblé, ou celui du fichier et le refus de l'assembler.
+fn ou_brut(
+    fichier: &Arc<dyn Conteneur>,
+    assemble: Resultat<Arc<dyn Conteneur>>,
+) -> (Arc<dyn Conteneur>, Option<String>) {
+    match assemble {
+        Ok(conteneur) => (conteneur, None),
+        Err(e) => (fichier.clone(), Some(e.to_string())),
     }
 }
 

@@ -75,9 +75,6 @@ fn refuser_les_variantes(famille: Famille, config: &Json) -> Resultat<()> {
     if config.reel("partial_rotary_factor")?.is_some_and(|f| f != 1.0) {
         return refus("rotation d'une partie des têtes (« partial_rotary_factor »)".into());
     }
-    if config.valeur("quantization_config").or(config.valeur("quantization")).is_some() {
-        return refus("poids déjà quantifiés au format du Hub".into());
-    }
     Ok(())
 }
 

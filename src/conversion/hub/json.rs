@@ -33,6 +33,11 @@ impl Json {
         if chemin.exists() { Self::lire(chemin).map(Some) } else { Ok(None) }
     }
 
+    /// Tout l'objet.
+    pub(super) fn en_valeur(&self) -> Value {
+        Value::Object(self.objet.clone())
+    }
+
     pub(super) fn fichier(&self) -> &str {
         &self.fichier
     }

@@ -15,7 +15,7 @@ use indexmap::IndexMap;
 
 use super::Origine;
 use crate::erreur::Resultat;
-use crate::formats::Conteneur;
+use crate::formats::assemblage;
 use crate::formats::gguf::Valeur;
 use crate::formats::safetensors::Safetensors;
 use crate::poids::{Convention, Poids};
@@ -32,7 +32,8 @@ pub(super) fn ouvrir(dossier: &Path) -> Resultat<Origine> {
     let famille = Famille::reconnaitre(&config)?;
     // Les modèles à images rangent leur modèle de langue à part.
     let texte = config.objet("text_config").unwrap_or_else(|| config.clone());
-    let conteneur: Arc<dyn Conteneur> = Arc::new(Safetensors::ouvrir_dossier(dossier)?);
+    let conteneur = Arc::new(Safetensors::ouvrir_dossier(dossier)?);
+    let conteneur = assemblage::ouvrir_hub(conteneur, &config.en_valeur())?;
     let poids = Poids::nouveau(conteneur, Convention::Hub);
 
     let nom =

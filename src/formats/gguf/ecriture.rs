@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use super::genre::Genre;
 use super::metadonnees::Valeur;
 use super::serialisation::{ecrire_chaine, ecrire_valeur};
 use crate::erreur::{Erreur, Resultat};
@@ -39,7 +40,7 @@ pub fn decrire_types(spec: SpecPoids) -> [(&'static str, Valeur); 2] {
         SpecPoids::Iq4Xs => 30,
         SpecPoids::Bf16 => 32,
         SpecPoids::Mxfp4 => 38,
-        SpecPoids::F32 | SpecPoids::Nvfp4 => 0,
+        _ => 0,
     };
     [
         ("general.quantization_version", Valeur::Entier(VERSION_QUANT)),
@@ -52,8 +53,8 @@ pub fn decrire_types(spec: SpecPoids) -> [(&'static str, Valeur); 2] {
 pub struct TenseurPrevu {
     /// Nom dans le fichier.
     pub nom: String,
-    /// Rangement des poids.
-    pub spec: SpecPoids,
+    /// Type : des poids, ou les codes d'une matrice assemblée.
+    pub genre: Genre,
     /// Dimensions, de la plus lente à la plus rapide.
     pub forme: Vec<usize>,
 }
@@ -61,8 +62,8 @@ pub struct TenseurPrevu {
 impl TenseurPrevu {
     /// Octets du tenseur, ou `None` si ses lignes ne font pas des blocs entiers.
     pub fn octets(&self) -> Option<usize> {
-        self.spec.octets_pour(*self.forme.last()?)?;
-        self.spec.octets_pour(self.forme.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?)
+        self.genre.octets_pour(*self.forme.last()?)?;
+        self.genre.octets_pour(self.forme.iter().try_fold(1usize, |n, &d| n.checked_mul(d))?)
     }
 }
 
@@ -187,16 +188,23 @@ fn former_entete<'a>(
         let taille = tenseur.octets().ok_or_else(|| {
             let detail = format!(
                 "le tenseur « {} » de forme {:?} ne fait pas des blocs entiers de {}",
-                tenseur.nom, tenseur.forme, tenseur.spec
+                tenseur.nom,
+                tenseur.forme,
+                tenseur.genre.nom()
             );
             Erreur::modele(chemin.display().to_string(), detail)
+        })?;
+        let id = tenseur.genre.id().ok_or_else(|| {
+            let detail =
+                format!("un GGUF ne range pas de tenseur en {} (« {} »)", tenseur.genre.nom(), tenseur.nom);
+            Erreur::non_lu(chemin.display().to_string(), detail)
         })?;
         ecrire_chaine(&mut entete, tenseur.nom.as_bytes());
         entete.extend_from_slice(&(tenseur.forme.len() as u32).to_le_bytes());
         for &dimension in tenseur.forme.iter().rev() {
             entete.extend_from_slice(&(dimension as u64).to_le_bytes());
         }
-        entete.extend_from_slice(&tenseur.spec.id_gguf().to_le_bytes());
+        entete.extend_from_slice(&id.to_le_bytes());
         entete.extend_from_slice(&(place as u64).to_le_bytes());
         place += taille.next_multiple_of(ALIGNEMENT);
         tailles.push(taille);
@@ -211,7 +219,7 @@ mod tests {
     use crate::formats::Conteneur;
 
     fn prevu(nom: &str, spec: SpecPoids, forme: &[usize]) -> TenseurPrevu {
-        TenseurPrevu { nom: nom.into(), spec, forme: forme.to_vec() }
+        TenseurPrevu { nom: nom.into(), genre: spec.into(), forme: forme.to_vec() }
     }
 
     fn valeurs() -> Vec<(&'static str, Valeur)> {
@@ -262,7 +270,8 @@ mod tests {
         assert_eq!(lues, attendues);
         for (prevu, octets) in tenseurs.iter().zip([a, b, c]) {
             let vue = lu.tenseur(&prevu.nom).unwrap().unwrap();
-            assert_eq!((vue.spec, &vue.forme, &*vue.octets), (prevu.spec, &prevu.forme, &octets[..]));
+            assert_eq!(Genre::from(vue.spec), prevu.genre);
+            assert_eq!((&vue.forme, &*vue.octets), (&prevu.forme, &octets[..]));
         }
         assert_eq!(std::fs::read_dir(dossier.path()).unwrap().count(), 1);
     }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use indexmap::IndexMap;
 
+use super::genre::Genre;
 use super::lecteur::{Lecteur, Lu};
 use super::metadonnees::{Metadonnees, Valeur};
 use crate::erreur::{Erreur, Resultat};
@@ -22,7 +23,7 @@ const FICHE_MIN: usize = 8 + 1 + 4 + 8 + 4 + 8;
 /// Un tenseur situé dans son fichier ; la plage a été vérifiée.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    pub(super) spec: SpecPoids,
+    pub(super) genre: Genre,
     /// De la plus lente à la plus rapide.
     pub(super) forme: Vec<usize>,
     /// Octets, depuis le début du fichier.
@@ -117,16 +118,17 @@ fn lire_tenseur(fichier: &str, lecteur: &mut Lecteur, alignement: u64) -> Result
     let corrompu = |d: String| Erreur::corrompu(fichier, format!("tenseur « {nom} » : {d}"));
     let forme = lire_forme(lecteur).map_err(corrompu)?;
     let id = lecteur.u32().map_err(corrompu)?;
-    let spec = SpecPoids::depuis_id_gguf(id).ok_or_else(|| {
-        let connus: Vec<_> = SpecPoids::tous().map(|s| format!("{s} ({})", s.id_gguf())).collect();
+    let genre = Genre::depuis_id(id).ok_or_else(|| {
+        let connus: Vec<_> =
+            SpecPoids::de_gguf().map(|s| format!("{s} ({})", s.id_gguf().unwrap_or_default())).collect();
         let connus = connus.join(", ");
         let detail =
             format!("le tenseur « {nom} » est d'un type inconnu (numéro {id}) ; types lus : {connus}");
         Erreur::non_lu(fichier, detail)
     })?;
     let decalage = lecteur.u64().map_err(corrompu)?;
-    let plage = lire_plage(spec, &forme, decalage, alignement).map_err(corrompu)?;
-    Ok((nom.to_owned(), Place { spec, forme, plage }))
+    let plage = lire_plage(genre, &forme, decalage, alignement).map_err(corrompu)?;
+    Ok((nom.to_owned(), Place { genre, forme, plage }))
 }
 
 fn lire_forme(lecteur: &mut Lecteur) -> Lu<Vec<usize>> {
@@ -147,17 +149,18 @@ fn lire_forme(lecteur: &mut Lecteur) -> Lu<Vec<usize>> {
     Ok(forme)
 }
 
-fn lire_plage(spec: SpecPoids, forme: &[usize], decalage: u64, alignement: u64) -> Lu<Range<usize>> {
+fn lire_plage(genre: Genre, forme: &[usize], decalage: u64, alignement: u64) -> Lu<Range<usize>> {
     let demesuree = || format!("forme démesurée {forme:?}");
     let ligne = *forme.last().ok_or_else(demesuree)?;
-    if !ligne.is_multiple_of(spec.poids_par_bloc()) {
-        let bloc = spec.poids_par_bloc();
+    let (par_bloc, octets_bloc) = genre.bloc();
+    if !ligne.is_multiple_of(par_bloc) {
+        let nom = genre.nom();
         return Err(format!(
-            "une ligne de {ligne} poids n'est pas un nombre entier de blocs {spec} de {bloc}"
+            "une ligne de {ligne} poids n'est pas un nombre entier de blocs {nom} de {par_bloc}"
         ));
     }
     let poids = forme.iter().try_fold(1_usize, |n, &d| n.checked_mul(d)).ok_or_else(demesuree)?;
-    let taille = spec.octets_pour(poids).ok_or_else(demesuree)?;
+    let taille = (poids / par_bloc).checked_mul(octets_bloc).ok_or_else(demesuree)?;
     if !decalage.is_multiple_of(alignement) {
         return Err(format!("son décalage {decalage} n'est pas un multiple de l'alignement {alignement}"));
     }

@@ -2,6 +2,7 @@
 
 pub mod ecriture;
 mod entete;
+mod genre;
 mod lecteur;
 mod metadonnees;
 mod morceaux;
@@ -16,10 +17,12 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use super::{Conteneur, FicheTenseur, Projection, VueTenseur};
+use super::{Conteneur, FicheTenseur, Octets, Projection, TenseurBrut, TypeBrut, VueTenseur};
 use crate::erreur::{Erreur, Resultat};
+use crate::quant::SpecPoids;
 use entete::{Entete, Place, ajouter};
 
+pub use genre::Genre;
 pub use metadonnees::{Metadonnees, Valeur};
 pub use morceaux::Morceau;
 
@@ -89,6 +92,10 @@ impl Gguf {
     /// Taille du fichier, ou de tous ses morceaux, en octets.
     pub fn taille(&self) -> usize {
         self.morceaux.iter().map(|m| m.len()).sum()
+    }
+
+    fn octets(&self, rang: usize, place: &Place) -> Option<Octets> {
+        self.morceaux[rang].vue(place.plage.clone())
     }
 
     fn seul(nom: String, projection: Projection, entete: Entete) -> Self {
@@ -161,16 +168,35 @@ impl Conteneur for Gguf {
 
     fn tenseur(&self, nom: &str) -> Resultat<Option<VueTenseur>> {
         let Some((rang, place)) = self.tenseurs.get(nom) else { return Ok(None) };
-        let octets = self.morceaux[*rang]
-            .vue(place.plage.clone())
+        let Genre::Poids(spec) = place.genre else {
+            let detail = format!(
+                "le tenseur « {nom} » est en {} : c'est une partie d'une matrice, pas des poids",
+                place.genre.nom()
+            );
+            return Err(Erreur::non_lu(&self.nom, detail));
+        };
+        let octets = self
+            .octets(*rang, place)
             .ok_or_else(|| Erreur::corrompu(&self.nom, format!("tenseur « {nom} » hors du fichier")))?;
-        Ok(Some(VueTenseur { nom: nom.to_owned(), spec: place.spec, forme: place.forme.clone(), octets }))
+        Ok(Some(VueTenseur { nom: nom.to_owned(), spec, forme: place.forme.clone(), octets }))
+    }
+
+    fn brut(&self, nom: &str) -> Option<TenseurBrut> {
+        let (rang, place) = self.tenseurs.get(nom)?;
+        let genre = match place.genre {
+            Genre::I8 => TypeBrut::I8,
+            Genre::Poids(SpecPoids::F16) => TypeBrut::F16,
+            Genre::Poids(SpecPoids::Bf16) => TypeBrut::Bf16,
+            Genre::Poids(SpecPoids::F32) => TypeBrut::F32,
+            Genre::Poids(_) => TypeBrut::Autre,
+        };
+        Some(TenseurBrut { genre, forme: place.forme.clone(), octets: self.octets(*rang, place)? })
     }
 
     fn inventaire(&self) -> Vec<FicheTenseur> {
         let fiche = |(nom, (_, place)): (&String, &(usize, Place))| FicheTenseur {
             nom: nom.clone(),
-            type_poids: place.spec.nom().to_owned(),
+            type_poids: place.genre.nom().to_owned(),
             forme: place.forme.clone(),
             octets: place.plage.len(),
         };

@@ -28,6 +28,12 @@ pub(super) fn echelles(spec: SpecPoids, cible: f64) -> (u32, u32) {
         S::Iq4Xs => 1260.0,
         S::Mxfp4 => 4.6,
         S::Nvfp4 => 3.3,
+        S::Affine4 | S::Affine4x32 => 5.15,
+        S::Affine5 => 10.3,
+        S::Affine6 => 20.6,
+        S::Affine8 | S::AffineCol => 82.0,
+        S::Nf4 => 0.62,
+        S::Fp4 => 0.55,
     };
     let exposant = (cible / unitaire).log2().round() as i32;
     let d = f16::from_f64(cible / unitaire).to_bits();
@@ -82,6 +88,21 @@ pub(super) fn ecrire(r: &Recette, premier: usize, sortie: &mut [u8]) {
         S::Iq4Xs => blocs::<136, 33>(r, premier, sortie, 4, |b, h| {
             poser(b, 0, d);
             poser(b, 2, h as u16);
+        }),
+        S::Affine4 => blocs::<40, 8>(r, premier, sortie, 8, |b, h| etaler(b, r.echelle(h), 4)),
+        S::Affine4x32 => blocs::<24, 4>(r, premier, sortie, 8, |b, h| etaler(b, r.echelle(h), 4)),
+        S::Affine5 => blocs::<40, 8>(r, premier, sortie, 8, |b, h| etaler(b, r.echelle(h), 5)),
+        S::Affine6 => blocs::<40, 8>(r, premier, sortie, 8, |b, h| etaler(b, r.echelle(h), 6)),
+        S::Affine8 => blocs::<40, 8>(r, premier, sortie, 8, |b, h| etaler(b, r.echelle(h), 8)),
+        S::AffineCol => blocs::<72, 2>(r, premier, sortie, 0, |b, h| {
+            for i in 0..8 {
+                let d = f16::from_bits(r.echelle(h)).to_f32();
+                b[8 + 4 * i..][..4].copy_from_slice(&d.to_le_bytes());
+                b[40 + 4 * i..][..4].copy_from_slice(&(-127.5 * d).to_le_bytes());
+            }
+        }),
+        S::Nf4 | S::Fp4 => blocs::<36, 8>(r, premier, sortie, 4, |b, h| {
+            b[..4].copy_from_slice(&f16::from_bits(r.echelle_signee(h)).to_f32().to_le_bytes());
         }),
         S::Mxfp4 => blocs::<17, 4>(r, premier, sortie, 1, |b, h| b[0] = (r.base + (h & 1)) as u8),
         S::Nvfp4 => blocs::<36, 8>(r, premier, sortie, 4, |b, h| {
@@ -155,6 +176,18 @@ fn poser(bloc: &mut [u8], i: usize, bits: u16) {
 fn centrer(bloc: &mut [u8], d: u16, facteur: f32) {
     poser(bloc, 0, d);
     poser(bloc, 2, multiplier(d, facteur));
+}
+
+/// Échelle et minimum f32 d'un bloc affine dont les codes ont `bits` bits, centré ; les codes d'un octet
+/// sont tronqués.
+fn etaler(bloc: &mut [u8], d: u16, bits: u32) {
+    let dernier = f32::from((1u16 << bits) - 1);
+    let minimum = f16::from_bits(multiplier(d, dernier / -2.0)).to_f32();
+    bloc[..4].copy_from_slice(&f16::from_bits(d).to_f32().to_le_bytes());
+    bloc[4..8].copy_from_slice(&minimum.to_le_bytes());
+    if bits > 4 {
+        bloc[8..].iter_mut().for_each(|code| *code >>= 8 - bits);
+    }
 }
 
 /// En-tête de Q4_K et Q5_K : `d`, `dmin`, huit échelles de groupe et leurs minimums, égaux.

@@ -24,6 +24,9 @@
 //! | IQ4_XS | 33, 4 | bits hauts `h₀₋₁₅` ; `d = D` |
 //! | MXFP4 | 4, 1 | octet `D + h₀` |
 //! | NVFP4 | 8, 4 | groupe `g` : octet `D + h₃g₋₃g₊₂` |
+//! | AFFINE4, AFFINE4_32 | 8 ou 4, 8 | f32 : échelle et minimum des f16 `d = D + h₀₋₇` et `−7,5 d` |
+//! | AFFINE5, AFFINE6, AFFINE8 | 8, 8 | de même, `−15,5 d`, `−31,5 d` ou `−127,5 d` ; codes tronqués à leurs bits |
+//! | NF4, FP4 | 8, 4 | maximum f32 du f16 `±(D + h₀₋₇)`, signe `h₃₁` |
 //!
 //! `D` (`base`) et `dmin` (`minimum`) sont dans la [`Recette`] : des bits de f16, auxquels s'ajoutent des
 //! entiers. Un flottant n'a pas d'échelle : le poids `i` prend `mot(clé_codes, i)` (F32) ou la moitié
@@ -38,6 +41,8 @@ mod recette;
 mod tests;
 
 pub use recette::Recette;
+
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
@@ -92,7 +97,7 @@ impl Procedural {
     pub fn prevus(&self) -> Vec<TenseurPrevu> {
         let prevoir = |(nom, (forme, recette)): (&String, &(Vec<usize>, Recette))| TenseurPrevu {
             nom: nom.clone(),
-            spec: recette.spec,
+            genre: recette.spec.into(),
             forme: forme.clone(),
         };
         self.tenseurs.iter().map(prevoir).collect()
@@ -113,7 +118,7 @@ impl Conteneur for Procedural {
             nom: nom.to_owned(),
             spec: recette.spec,
             forme: forme.clone(),
-            octets: Octets::procedural(*recette),
+            octets: Octets::calcules(Arc::new(*recette)),
         }))
     }
 

@@ -7,6 +7,7 @@ use std::thread;
 use half::f16;
 
 use super::{blocs, hachage};
+use crate::formats::projection::Calculable;
 use crate::quant::SpecPoids;
 
 /// En deçà, un fil de plus coûte plus qu'il ne rapporte.
@@ -65,25 +66,11 @@ impl Recette {
     }
 
     /// Calcule dans `sortie` (des blocs entiers) les blocs à partir du `premier`.
-    pub fn ecrire(&self, premier: usize, sortie: &mut [u8]) {
+    pub fn ecrire_blocs(&self, premier: usize, sortie: &mut [u8]) {
         blocs::ecrire(self, premier, sortie);
     }
 
-    /// Octets `plage` du tenseur, calculés sans les autres ; `None` si elle déborde.
-    pub fn plage(&self, plage: Range<usize>) -> Option<Vec<u8>> {
-        if plage.start > plage.end || plage.end > self.octets {
-            return None;
-        }
-        let bloc = self.spec.octets_par_bloc();
-        let premier = plage.start / bloc;
-        let mut octets = vec![0; (plage.end.div_ceil(bloc) - premier) * bloc];
-        self.ecrire_avec(premier, &mut octets, fils_utiles());
-        octets.truncate(plage.end - premier * bloc);
-        octets.drain(..plage.start - premier * bloc);
-        Some(octets)
-    }
-
-    /// Comme [`Self::ecrire`], partagé entre `fils` fils : mêmes octets quel que soit leur nombre.
+    /// Comme [`Self::ecrire_blocs`], partagé entre `fils` fils : mêmes octets quel que soit leur nombre.
     pub fn ecrire_avec(&self, premier: usize, sortie: &mut [u8], fils: usize) {
         let bloc = self.spec.octets_par_bloc();
         let fils = fils.min(sortie.len() / OCTETS_PAR_FIL).max(1);
@@ -94,10 +81,10 @@ impl Recette {
             let mut parts = sortie.chunks_mut(part).enumerate();
             let premiere = parts.next();
             for (rang, octets) in parts {
-                portee.spawn(move || self.ecrire(premier + rang * (part / bloc), octets));
+                portee.spawn(move || self.ecrire_blocs(premier + rang * (part / bloc), octets));
             }
             if let Some((_, octets)) = premiere {
-                self.ecrire(premier, octets);
+                self.ecrire_blocs(premier, octets);
             }
         });
     }
@@ -117,6 +104,24 @@ impl Recette {
     /// Comme [`Self::echelle`], de signe donné par le bit haut de `h`.
     pub(super) fn echelle_signee(&self, h: u32) -> u16 {
         self.echelle(h) | (h >> 16) as u16 & 0x8000
+    }
+}
+
+impl Calculable for Recette {
+    fn taille(&self) -> usize {
+        self.octets
+    }
+
+    fn ecrire(&self, plage: Range<usize>, sortie: &mut Vec<u8>) {
+        let bloc = self.spec.octets_par_bloc();
+        let premier = plage.start / bloc;
+        let mut octets = vec![0; (plage.end.div_ceil(bloc) - premier) * bloc];
+        self.ecrire_avec(premier, &mut octets, fils_utiles());
+        sortie.extend_from_slice(&octets[plage.start - premier * bloc..plage.end - premier * bloc]);
+    }
+
+    fn recette(&self) -> Option<&Recette> {
+        Some(self)
     }
 }
 

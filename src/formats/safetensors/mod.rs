@@ -11,7 +11,7 @@ use indexmap::IndexMap;
 use safetensors::Dtype;
 use serde::Deserialize;
 
-use super::{Conteneur, FicheTenseur, Projection, VueTenseur};
+use super::{Conteneur, FicheTenseur, Projection, TenseurBrut, TypeBrut, VueTenseur};
 use crate::erreur::{Erreur, Resultat};
 use crate::quant::SpecPoids;
 use entete::Place;
@@ -179,6 +179,21 @@ fn spec(dtype: Dtype) -> Option<SpecPoids> {
     }
 }
 
+/// Type brut correspondant.
+fn type_brut(dtype: Dtype) -> TypeBrut {
+    match dtype {
+        Dtype::U8 | Dtype::BOOL => TypeBrut::U8,
+        Dtype::I8 => TypeBrut::I8,
+        Dtype::I16 => TypeBrut::I16,
+        Dtype::I32 | Dtype::U32 => TypeBrut::I32,
+        Dtype::I64 | Dtype::U64 => TypeBrut::I64,
+        Dtype::F16 => TypeBrut::F16,
+        Dtype::BF16 => TypeBrut::Bf16,
+        Dtype::F32 => TypeBrut::F32,
+        _ => TypeBrut::Autre,
+    }
+}
+
 impl Conteneur for Safetensors {
     fn nom(&self) -> &str {
         &self.nom
@@ -201,6 +216,12 @@ impl Conteneur for Safetensors {
             .vue(place.plage.clone())
             .ok_or_else(|| Erreur::corrompu(&self.nom, format!("tenseur « {nom} » hors du fichier")))?;
         Ok(Some(VueTenseur { nom: nom.to_owned(), spec, forme: place.forme.clone(), octets }))
+    }
+
+    fn brut(&self, nom: &str) -> Option<TenseurBrut> {
+        let (rang, place) = self.tenseurs.get(nom)?;
+        let octets = self.fichiers[*rang].vue(place.plage.clone())?;
+        Some(TenseurBrut { genre: type_brut(place.dtype), forme: place.forme.clone(), octets })
     }
 
     fn inventaire(&self) -> Vec<FicheTenseur> {

@@ -66,8 +66,6 @@ pub(super) struct Configuration {
     attention_double_sens: Option<bool>,
     #[serde(rename = "num_local_experts", alias = "num_experts")]
     nb_experts: Option<usize>,
-    #[serde(rename = "quantization_config", alias = "quantization")]
-    quantification: Option<Value>,
 }
 
 /// `rope_scaling`, ou `rope_parameters` à une seule rotation.
@@ -208,13 +206,6 @@ impl Configuration {
             "à logits bornés (softcapping)"
         } else if self.attention_double_sens == Some(true) {
             "à attention dans les deux sens"
-        } else if let Some(quantification) = &self.quantification {
-            let methode = quantification.get("quant_method").and_then(Value::as_str);
-            return Err(Erreur::NonPrisEnCharge {
-                objet: "quantification",
-                nom: methode.unwrap_or("inconnue").to_owned(),
-                acceptes: "poids F32, F16 ou BF16, ou fichier GGUF".to_owned(),
-            });
         } else {
             return Ok(());
         };

@@ -34,6 +34,8 @@ pub(super) struct Tampons {
     entree: Activations,
     /// Entrées de la projection de sortie et de la descente.
     melange: Activations,
+    /// Ligne de la table des plongements, quand elle se calcule.
+    ligne: Vec<u8>,
 }
 
 /// Les deux moitiés d'une couche.
@@ -80,8 +82,9 @@ impl Cpu {
 
     fn plonger(&mut self, entrees: &[Entree]) -> Resultat<()> {
         let a = &self.architecture;
-        for (x, e) in self.tampons.x.chunks_exact_mut(a.taille_cachee).zip(entrees) {
-            self.poids.plonger(e.jeton, x)?;
+        let Tampons { x, ligne, .. } = &mut self.tampons;
+        for (x, e) in x.chunks_exact_mut(a.taille_cachee).zip(entrees) {
+            self.poids.plonger(e.jeton, ligne, x)?;
             if a.echelle_plongement != 1.0 {
                 x.iter_mut().for_each(|v| *v *= a.echelle_plongement);
             }

@@ -76,16 +76,16 @@ impl PoidsCpu {
         self.couches.fiche().octets + self.tete.octets()
     }
 
-    /// Décode le plongement d'un jeton.
+    /// Décode le plongement d'un jeton ; `tampon` sert d'une fois à l'autre.
     ///
     /// # Errors
     /// Poids non fini.
-    pub(super) fn plonger(&self, jeton: u32, x: &mut [f32]) -> Resultat<()> {
+    pub(super) fn plonger(&self, jeton: u32, tampon: &mut Vec<u8>, x: &mut [f32]) -> Resultat<()> {
         let vue = &self.plongements;
         let octets = vue.spec.octets_pour(x.len()).unwrap_or_default();
         let debut = jeton as usize * octets;
-        let ligne = vue.octets.lire(debut..debut + octets).unwrap_or_default();
-        vue.spec.dequantifier(&ligne, x)?;
+        let ligne = vue.octets.lire_dans(debut..debut + octets, tampon).unwrap_or_default();
+        vue.spec.dequantifier(ligne, x)?;
         if x.iter().all(|v| v.is_finite()) {
             return Ok(());
         }

@@ -1,3 +1,4 @@
 //! Noyaux ARM par intrinsèques.
 
+mod groupes;
 pub(super) mod neon;

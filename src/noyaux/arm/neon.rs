@@ -6,13 +6,14 @@ use std::arch::asm;
 
 use half::f16;
 
+use super::groupes;
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
 use crate::noyaux::{Produit, TableNoyaux, table_elementaire};
 
 /// Lignes d'un quart de tuile : un registre.
-const QUART: usize = 4;
+pub(super) const QUART: usize = 4;
 
 /// Table du niveau NEON ; tout processeur aarch64 l'a.
 pub(in crate::noyaux) fn table() -> TableNoyaux {
@@ -37,6 +38,10 @@ fn produits<const DOT: bool>() -> [Produit; Disposition::TOUTES.len()] {
         flottants::<{ Disposition::F32 as usize }>,
         flottants::<{ Disposition::F16 as usize }>,
         flottants::<{ Disposition::Bf16 as usize }>,
+        blocs::<8, true, DOT>,
+        groupes::affine::<DOT>,
+        groupes::dictionnaire::<{ Disposition::Nf4 as usize }, DOT>,
+        groupes::dictionnaire::<{ Disposition::Fp4 as usize }, DOT>,
     ]
 }
 
@@ -45,7 +50,7 @@ fn produits<const DOT: bool>() -> [Produit; Disposition::TOUTES.len()] {
 /// # Safety
 /// `p` (décalé de 16 octets par quart) porte un bloc entier de codes de `BITS` bits.
 #[inline(always)]
-unsafe fn codes<const BITS: usize>(p: *const u8) -> [int8x16_t; 8] {
+pub(super) unsafe fn codes<const BITS: usize>(p: *const u8) -> [int8x16_t; 8] {
     // SAFETY: les quarts de rangées lus sont dans le bloc promis par l'appelant ; NEON est de toute aarch64.
     unsafe {
         let mut w = [vdupq_n_u8(0); 8];
@@ -150,7 +155,11 @@ unsafe fn moities<const DOT: bool>(w: &[int8x16_t; 8], p: &Panneau<'_>, place: u
 /// # Safety
 /// Comme [`moities`].
 #[inline(always)]
-unsafe fn entier<const DOT: bool>(w: &[int8x16_t; 8], p: &Panneau<'_>, place: usize) -> float32x4_t {
+pub(super) unsafe fn entier<const DOT: bool>(
+    w: &[int8x16_t; 8],
+    p: &Panneau<'_>,
+    place: usize,
+) -> float32x4_t {
     // SAFETY: promis par l'appelant.
     unsafe {
         let [a, b] = moities::<DOT>(w, p, place);
@@ -163,7 +172,7 @@ unsafe fn entier<const DOT: bool>(w: &[int8x16_t; 8], p: &Panneau<'_>, place: us
 /// # Safety
 /// `p` porte 8 octets.
 #[inline(always)]
-unsafe fn quatre_f16(p: *const u8) -> float32x4_t {
+pub(super) unsafe fn quatre_f16(p: *const u8) -> float32x4_t {
     // SAFETY: 8 octets promis par l'appelant ; la conversion est de toute aarch64.
     unsafe { vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p))) }
 }

@@ -3,6 +3,7 @@
 //! Les codes, échelles et minimums du fichier sont recopiés tels quels : rien n'est requantifié, sauf
 //! les types rares sans noyau propre, qui passent en 8 bits par blocs de 32.
 
+mod assembles;
 mod blocs;
 mod superblocs;
 
@@ -43,7 +44,14 @@ pub fn disposition(spec: SpecPoids) -> Disposition {
         | SpecPoids::Iq4Nl
         | SpecPoids::Iq4Xs
         | SpecPoids::Mxfp4
-        | SpecPoids::Nvfp4 => Disposition::E8,
+        | SpecPoids::Nvfp4
+        | SpecPoids::AffineCol => Disposition::E8,
+        SpecPoids::Affine4 => Disposition::G4M,
+        SpecPoids::Affine4x32 => Disposition::E4M,
+        SpecPoids::Affine5 => Disposition::E5M,
+        SpecPoids::Affine6 | SpecPoids::Affine8 => Disposition::E8M,
+        SpecPoids::Nf4 => Disposition::Nf4,
+        SpecPoids::Fp4 => Disposition::Fp4,
     }
 }
 
@@ -92,7 +100,7 @@ pub fn reemballer(equipe: &mut Equipe, vue: &VueTenseur, fichier: &str) -> Resul
     // Les pages à cheval sur deux morceaux.
     vue.octets.rendre(0..vue.octets.len());
     if !fini.into_inner() {
-        return Err(refus("contient un poids NaN ou infini"));
+        return Err(refus("contient un poids NaN, infini ou trop grand pour une échelle f16"));
     }
     Ok(matrice)
 }
@@ -126,7 +134,13 @@ fn remplir(spec: SpecPoids, source: &Source<'_>, tuile: &mut [u8]) -> bool {
         SpecPoids::Q5K => superblocs::remplir(Disposition::K5, source, tuile, superblocs::q5_k),
         SpecPoids::Q6K => superblocs::remplir(Disposition::K6, source, tuile, superblocs::q6_k),
         SpecPoids::Q3K => superblocs::remplir(Disposition::K6, source, tuile, superblocs::q3_k),
-        SpecPoids::Q2K | SpecPoids::Iq4Xs | SpecPoids::Mxfp4 | SpecPoids::Nvfp4 => {
+        SpecPoids::Affine4 => assembles::quartets::<40>(Disposition::G4M, source, tuile),
+        SpecPoids::Affine4x32 => assembles::quartets::<24>(Disposition::E4M, source, tuile),
+        SpecPoids::Affine5 => assembles::octets(Disposition::E5M, source, tuile),
+        SpecPoids::Affine6 | SpecPoids::Affine8 => assembles::octets(Disposition::E8M, source, tuile),
+        SpecPoids::Nf4 => assembles::dictionnaire(Disposition::Nf4, source, tuile),
+        SpecPoids::Fp4 => assembles::dictionnaire(Disposition::Fp4, source, tuile),
+        SpecPoids::Q2K | SpecPoids::Iq4Xs | SpecPoids::Mxfp4 | SpecPoids::Nvfp4 | SpecPoids::AffineCol => {
             blocs::requantifier(spec, source, tuile)
         }
     }

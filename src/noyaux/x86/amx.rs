@@ -13,6 +13,7 @@ use std::mem::MaybeUninit;
 use super::avx512::{codes, seize_f16};
 use crate::noyaux::activations::LARGEUR;
 use crate::noyaux::aiguillage::Niveau;
+use crate::noyaux::dictionnaire::Dictionnaire;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
 use crate::noyaux::large::Bande;
 use crate::noyaux::{TableNoyaux, large};
@@ -228,9 +229,18 @@ unsafe fn decoder(disposition: Disposition, tuile: &[u8], b: usize, sortie: *mut
                 let moitie = affine(lire(disposition.echelles(b)), disposition.zero() as f32);
                 codes_en_bf16(disposition, tuile, b, [moitie; 2], sortie);
             }
-            Disposition::E4M | Disposition::E5M => {
+            Disposition::E4M | Disposition::E5M | Disposition::G4M => {
                 let moitie = (lire(disposition.echelles(b)), lire(disposition.echelles(b) + 2 * LIGNES));
                 codes_en_bf16(disposition, tuile, b, [moitie; 2], sortie);
+            }
+            Disposition::E8M => {
+                let (echelle, decalage) = affine(lire(disposition.echelles(b)), disposition.zero() as f32);
+                let milieu = lire(disposition.echelles(b) + 2 * LIGNES);
+                let moitie = (echelle, _mm512_add_ps(decalage, milieu));
+                codes_en_bf16(disposition, tuile, b, [moitie; 2], sortie);
+            }
+            Disposition::Nf4 | Disposition::Fp4 => {
+                niveaux_en_bf16(disposition, tuile, b, lire(disposition.echelles(b)), sortie);
             }
             Disposition::K4 | Disposition::K5 => {
                 let entiers =
@@ -287,7 +297,7 @@ unsafe fn codes_en_bf16(
         match disposition {
             Disposition::E5 | Disposition::E5M | Disposition::K5 => codes::<5>(p),
             Disposition::K6 => codes::<6>(p),
-            Disposition::E8 => codes::<8>(p),
+            Disposition::E8 | Disposition::E8M => codes::<8>(p),
             _ => codes::<4>(p),
         }
     };
@@ -295,6 +305,41 @@ unsafe fn codes_en_bf16(
     for (j, &w) in w.iter().enumerate() {
         let (echelle, decalage) = moities[j / 4];
         let reel = |codes| _mm512_fmadd_ps(_mm512_cvtepi32_ps(codes), echelle, decalage);
+        let q = [
+            reel(_mm512_and_si512(w, octet)),
+            reel(_mm512_and_si512(_mm512_srli_epi32::<8>(w), octet)),
+            reel(_mm512_and_si512(_mm512_srli_epi32::<16>(w), octet)),
+            reel(_mm512_srli_epi32::<24>(w)),
+        ];
+        // SAFETY: promis par l'appelant ; `j < 8`.
+        unsafe {
+            ecrire_paire(sortie, 2 * j, q[0], q[1]);
+            ecrire_paire(sortie, 2 * j + 1, q[2], q[3]);
+        }
+    }
+}
+
+/// Comme [`codes_en_bf16`], pour les niveaux d'un dictionnaire.
+///
+/// # Safety
+/// Comme [`decoder`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn niveaux_en_bf16(
+    disposition: Disposition,
+    tuile: &[u8],
+    b: usize,
+    echelle: __m512,
+    sortie: *mut u16,
+) {
+    let Some(dictionnaire) = Dictionnaire::de(disposition) else { return };
+    let niveaux = dictionnaire.niveaux.map(f32::from);
+    // SAFETY: 16 nombres, puis le bloc promis par l'appelant.
+    let (niveaux, w) =
+        unsafe { (_mm512_loadu_ps(niveaux.as_ptr()), codes::<4>(tuile.as_ptr().add(disposition.codes(b)))) };
+    let echelle = _mm512_mul_ps(echelle, _mm512_set1_ps(dictionnaire.inverse));
+    let octet = _mm512_set1_epi32(0xFF);
+    for (j, &w) in w.iter().enumerate() {
+        let reel = |codes| _mm512_mul_ps(_mm512_permutexvar_ps(codes, niveaux), echelle);
         let q = [
             reel(_mm512_and_si512(w, octet)),
             reel(_mm512_and_si512(_mm512_srli_epi32::<8>(w), octet)),

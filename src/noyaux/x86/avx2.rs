@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
+use super::groupes_avx2 as groupes;
 use super::{par_groupes, precharger, produits};
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
@@ -12,7 +13,7 @@ use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES}
 use crate::noyaux::{TableNoyaux, table_elementaire};
 
 /// Lignes d'une moitié de tuile.
-const MOITIE: usize = 8;
+pub(super) const MOITIE: usize = 8;
 
 /// Table de ce niveau ; à n'employer que si le processeur l'a.
 pub(in crate::noyaux) fn table() -> TableNoyaux {
@@ -31,7 +32,7 @@ pub(in crate::noyaux) fn table() -> TableNoyaux {
 /// `p` (décalé de 32 octets pour la seconde moitié) porte un bloc entier de codes de `BITS` bits.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn codes<const BITS: usize>(p: *const u8) -> [__m256i; 8] {
+pub(super) unsafe fn codes<const BITS: usize>(p: *const u8) -> [__m256i; 8] {
     // SAFETY: les demi-rangées lues sont dans le bloc promis par l'appelant.
     let rangee = |j: usize| unsafe { _mm256_loadu_si256(p.add(64 * j).cast()) };
     let mut w = [_mm256_setzero_si256(); 8];
@@ -79,7 +80,7 @@ unsafe fn codes<const BITS: usize>(p: *const u8) -> [__m256i; 8] {
 /// `q` porte 32 codes.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn scalaires<const BITS: usize>(w: &[__m256i; 8], q: *const i8) -> [__m256i; 2] {
+pub(super) unsafe fn scalaires<const BITS: usize>(w: &[__m256i; 8], q: *const i8) -> [__m256i; 2] {
     let uns = _mm256_set1_epi16(1);
     let doubles = |j: usize| {
         // SAFETY: quatre codes à la fois, huit fois : les 32 promis par l'appelant.
@@ -136,7 +137,7 @@ unsafe fn moities<const BITS: usize>(w: &[__m256i; 8], p: &Panneau<'_>, place: u
 /// `place` est une place du panneau.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn entier<const BITS: usize>(w: &[__m256i; 8], p: &Panneau<'_>, place: usize) -> __m256 {
+pub(super) unsafe fn entier<const BITS: usize>(w: &[__m256i; 8], p: &Panneau<'_>, place: usize) -> __m256 {
     // SAFETY: promis par l'appelant.
     let [a, b] = unsafe { moities::<BITS>(w, p, place) };
     _mm256_cvtepi32_ps(_mm256_add_epi32(a, b))
@@ -148,14 +149,14 @@ unsafe fn entier<const BITS: usize>(w: &[__m256i; 8], p: &Panneau<'_>, place: us
 /// `p` porte 16 octets.
 #[target_feature(enable = "avx2,f16c")]
 #[inline]
-unsafe fn huit_f16(p: *const u8) -> __m256 {
+pub(super) unsafe fn huit_f16(p: *const u8) -> __m256 {
     // SAFETY: 16 octets promis par l'appelant.
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(p.cast()) })
 }
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn ecrire<const N: usize>(y: &[__m256; N], sorties: &mut [[f32; LIGNES]], moitie: usize) {
+pub(super) fn ecrire<const N: usize>(y: &[__m256; N], sorties: &mut [[f32; LIGNES]], moitie: usize) {
     for (y, sortie) in y.iter().zip(sorties) {
         // SAFETY: la moitié d'une sortie est exactement un registre.
         unsafe { _mm256_storeu_ps(sortie[moitie * MOITIE..(moitie + 1) * MOITIE].as_mut_ptr(), *y) };

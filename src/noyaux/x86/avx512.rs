@@ -6,6 +6,7 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
+use super::groupes_avx512 as groupes;
 use super::{par_groupes, pour_chaque, precharger, produits};
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
@@ -154,8 +155,10 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
                 let sommes = p.sommes.as_ptr().add(place);
                 let x = partout(p.echelles.as_ptr().add(place));
                 if MINIMUM {
-                    y[C] = _mm512_fmadd_ps(produit, _mm512_mul_ps(echelle, x), y[C]);
                     y[C] = _mm512_fmadd_ps(minimum, partout(&raw const (*sommes).total), y[C]);
+                }
+                if MINIMUM && BITS < 8 {
+                    y[C] = _mm512_fmadd_ps(produit, _mm512_mul_ps(echelle, x), y[C]);
                 } else {
                     // Le zéro se retranche avec la somme des entrées, multipliée d'avance par −8.
                     let zero = partout(&raw const (*sommes).zero);
@@ -174,7 +177,7 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
 
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn ecrire<const N: usize>(y: &[__m512; N], sorties: &mut [[f32; LIGNES]]) {
+pub(super) fn ecrire<const N: usize>(y: &[__m512; N], sorties: &mut [[f32; LIGNES]]) {
     for (y, sortie) in y.iter().zip(sorties) {
         // SAFETY: une sortie est exactement un registre.
         unsafe { _mm512_storeu_ps(sortie.as_mut_ptr(), *y) };

@@ -3,6 +3,8 @@
 pub(super) mod amx;
 pub(super) mod avx2;
 pub(super) mod avx512;
+mod groupes_avx2;
+mod groupes_avx512;
 
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
@@ -18,7 +20,8 @@ fn precharger(debut: *const u8, octets: usize) {
     }
 }
 
-/// Les produits d'un niveau, disposition par disposition, pris dans le module qui l'emploie.
+/// Les produits d'un niveau, disposition par disposition, pris dans le module qui l'emploie ; `groupes` y
+/// nomme celui des groupes de 64.
 macro_rules! produits {
     () => {
         [
@@ -33,6 +36,10 @@ macro_rules! produits {
             flottants::<{ Disposition::F32 as usize }>,
             flottants::<{ Disposition::F16 as usize }>,
             flottants::<{ Disposition::Bf16 as usize }>,
+            blocs::<8, true>,
+            groupes::affine,
+            groupes::dictionnaire::<{ Disposition::Nf4 as usize }>,
+            groupes::dictionnaire::<{ Disposition::Fp4 as usize }>,
         ]
     };
 }

@@ -1,0 +1,145 @@
+//! Ce que partagent les familles affines : `poids = code · échelle + minimum`, par groupes de colonnes.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::Assemblee;
+use super::lignes::{LignesCalculees, SourceDeLignes};
+use super::parties::Parties;
+use crate::erreur::Resultat;
+use crate::formats::Octets;
+use crate::quant::SpecPoids;
+use crate::quant::affines::ENTETE;
+
+/// Ce qui distingue une famille : où sont les codes, et l'échelle et le minimum d'un groupe.
+pub(super) trait SourceAffine: Debug + Send + Sync + 'static {
+    /// Codes de la ligne `l` à partir de la colonne `debut`, un par octet.
+    fn codes(&self, l: usize, debut: usize, codes: &mut [u8]);
+    /// Échelle et minimum du groupe `g` de la ligne `l`.
+    fn groupe(&self, l: usize, g: usize) -> [f32; 2];
+}
+
+/// Façon dont les colonnes se répartissent en groupes.
+#[derive(Debug, Clone)]
+pub(super) enum Groupes {
+    /// Colonnes consécutives, par tant.
+    Suivis(usize),
+    /// Groupe de chaque colonne.
+    Quelconques(Arc<[u32]>),
+}
+
+impl Groupes {
+    fn de(&self, colonne: usize) -> usize {
+        match self {
+            Self::Suivis(taille) => colonne / taille,
+            Self::Quelconques(groupes) => groupes[colonne] as usize,
+        }
+    }
+}
+
+/// Une matrice affine à assembler.
+pub(super) struct Affine<S> {
+    pub(super) nom: String,
+    /// Début du nom de type à montrer.
+    pub(super) famille: &'static str,
+    pub(super) bits: usize,
+    pub(super) forme: [usize; 2],
+    pub(super) groupes: Groupes,
+    pub(super) source: S,
+    pub(super) parties: Vec<String>,
+}
+
+impl<S: SourceAffine> Affine<S> {
+    /// La matrice, dans le type de poids qui lui convient ; `parties` dit d'où viennent ses tenseurs.
+    pub(super) fn assembler(self, parties: &Parties<'_>) -> Resultat<Assemblee> {
+        let [lignes, colonnes] = self.forme;
+        let spec = choisir(self.bits, &self.groupes);
+        let Some(par_ligne) = spec.octets_pour(colonnes).filter(|o| o.checked_mul(lignes).is_some()) else {
+            let detail = format!(
+                "a des lignes de {colonnes} poids, qui ne vont pas par {} : cette taille de groupe n'est pas lue",
+                spec.poids_par_bloc()
+            );
+            return Err(parties.refus(&self.nom, &detail));
+        };
+        let groupe = match &self.groupes {
+            Groupes::Suivis(taille) => format!("groupe {taille}"),
+            Groupes::Quelconques(_) => "colonnes permutées".to_owned(),
+        };
+        let octets = octets(parties, &self.parties);
+        let source = LigneAffine { spec, colonnes, groupes: self.groupes, source: self.source };
+        Ok(Assemblee {
+            type_poids: format!("{} {} bits, {groupe}", self.famille, self.bits),
+            nom: self.nom,
+            spec,
+            forme: self.forme,
+            source: Arc::new(LignesCalculees {
+                source: Box::new(source),
+                nombre: lignes,
+                par_ligne,
+                parties: octets,
+            }),
+            parties: self.parties,
+        })
+    }
+}
+
+/// Octets des tenseurs `noms`.
+pub(super) fn octets(parties: &Parties<'_>, noms: &[String]) -> Vec<Octets> {
+    noms.iter().filter_map(|nom| parties.chercher(nom)).map(|t| t.octets).collect()
+}
+
+/// Type de poids qui range des codes de `bits` bits ainsi groupés.
+fn choisir(bits: usize, groupes: &Groupes) -> SpecPoids {
+    match (bits, groupes) {
+        (4, Groupes::Suivis(g)) if g.is_multiple_of(64) => SpecPoids::Affine4,
+        (4, Groupes::Suivis(g)) if g.is_multiple_of(32) => SpecPoids::Affine4x32,
+        (5, Groupes::Suivis(g)) if g.is_multiple_of(32) => SpecPoids::Affine5,
+        (6, Groupes::Suivis(g)) if g.is_multiple_of(32) => SpecPoids::Affine6,
+        (8, Groupes::Suivis(g)) if g.is_multiple_of(32) => SpecPoids::Affine8,
+        _ => SpecPoids::AffineCol,
+    }
+}
+
+#[derive(Debug)]
+struct LigneAffine<S> {
+    spec: SpecPoids,
+    colonnes: usize,
+    groupes: Groupes,
+    source: S,
+}
+
+impl<S: SourceAffine> SourceDeLignes for LigneAffine<S> {
+    fn ligne(&self, l: usize, sortie: &mut [u8]) {
+        let (poids, octets) = (self.spec.poids_par_bloc(), self.spec.octets_par_bloc());
+        let mut codes = [0; 64];
+        let codes = &mut codes[..poids];
+        for (debut, bloc) in (0..self.colonnes).step_by(poids).zip(sortie.chunks_exact_mut(octets)) {
+            self.source.codes(l, debut, codes);
+            if self.spec == SpecPoids::AffineCol {
+                self.colonnes_libres(l, debut, codes, bloc);
+                continue;
+            }
+            let [echelle, minimum] = self.source.groupe(l, self.groupes.de(debut));
+            bloc[..4].copy_from_slice(&echelle.to_le_bytes());
+            bloc[4..ENTETE].copy_from_slice(&minimum.to_le_bytes());
+            if bloc.len() == ENTETE + poids {
+                bloc[ENTETE..].copy_from_slice(codes);
+            } else {
+                for (octet, paire) in bloc[ENTETE..].iter_mut().zip(codes.as_chunks::<2>().0) {
+                    *octet = paire[0] << 4 | paire[1];
+                }
+            }
+        }
+    }
+}
+
+impl<S: SourceAffine> LigneAffine<S> {
+    fn colonnes_libres(&self, l: usize, debut: usize, codes: &[u8], bloc: &mut [u8]) {
+        bloc[..8].copy_from_slice(codes);
+        for i in 0..8 {
+            let [echelle, minimum] = self.source.groupe(l, self.groupes.de(debut + i));
+            bloc[8 + 4 * i..][..4].copy_from_slice(&echelle.to_le_bytes());
+            bloc[40 + 4 * i..][..4].copy_from_slice(&minimum.to_le_bytes());
+        }
+    }
+}

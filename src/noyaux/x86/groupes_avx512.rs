@@ -1,0 +1,121 @@
+//! Groupes de 64 colonnes, AVX-512 VNNI : codes affines, et niveaux d'un dictionnaire.
+
+use std::arch::x86_64::*;
+
+use super::avx512::{codes, ecrire, partout, scalaire, seize_f16};
+use super::{par_groupes, pour_chaque, precharger};
+use crate::noyaux::activations::Panneau;
+use crate::noyaux::dictionnaire::Dictionnaire;
+use crate::noyaux::disposition::{BLOC, Disposition, LIGNES};
+
+/// Échelle et minimum pour deux blocs.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn affine(tuile: &[u8], colonnes: usize, panneau: &Panneau<'_>, sorties: &mut [[f32; LIGNES]]) {
+    par_groupes!(panneau.largeur, [8, 4, 2, 1], |c, N| {
+        // SAFETY: `TableNoyaux::produit` a vérifié les longueurs de la tuile, du panneau et des sorties.
+        unsafe { affine_n::<N>(tuile, colonnes, panneau, c, sorties) }
+    });
+}
+
+/// # Safety
+/// Longueurs vérifiées par `TableNoyaux::produit` ; `c0 + N ≤ panneau.largeur`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn affine_n<const N: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    p: &Panneau<'_>,
+    c0: usize,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    const D: Disposition = Disposition::G4M;
+    let mut y = [_mm512_setzero_ps(); N];
+    for b in (0..colonnes / BLOC).step_by(2) {
+        // SAFETY: blocs `b` et `b + 1` de la tuile, dont le nombre est pair, et places `place + c` du panneau.
+        unsafe {
+            let debut = tuile.as_ptr().add(D.codes(b));
+            if N == 1 {
+                precharger(debut, D.octets_groupe());
+            }
+            let e = tuile.as_ptr().add(D.echelles(b));
+            let (echelle, minimum) = (seize_f16(e), seize_f16(e.add(2 * LIGNES)));
+            for moitie in 0..2 {
+                let w = codes::<4>(debut.add(moitie * D.geometrie().codes));
+                let place = (b + moitie) * p.largeur + c0;
+                pour_chaque!(N, |C| {
+                    let produit = scalaire::<0, 8>(&w, p, place + C);
+                    let x = partout(p.echelles.as_ptr().add(place + C));
+                    y[C] = _mm512_fmadd_ps(produit, _mm512_mul_ps(echelle, x), y[C]);
+                    let sommes = p.sommes.as_ptr().add(place + C);
+                    y[C] = _mm512_fmadd_ps(minimum, partout(&raw const (*sommes).total), y[C]);
+                });
+            }
+        }
+    }
+    ecrire(&y, &mut sorties[c0..]);
+}
+
+/// Niveaux d'un dictionnaire (`D` : rang de la disposition).
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn dictionnaire<const D: usize>(
+    tuile: &[u8],
+    colonnes: usize,
+    panneau: &Panneau<'_>,
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let Some(dictionnaire) = Dictionnaire::de(Disposition::TOUTES[D]) else { return };
+    par_groupes!(panneau.largeur, [4, 2, 1], |c, N| {
+        // SAFETY: `TableNoyaux::produit` a vérifié les longueurs de la tuile, du panneau et des sorties.
+        unsafe { dictionnaire_n::<D, N>(&dictionnaire, tuile, colonnes, (panneau, c), sorties) }
+    });
+}
+
+/// # Safety
+/// Comme `affine_n`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn dictionnaire_n<const D: usize, const N: usize>(
+    dictionnaire: &Dictionnaire,
+    tuile: &[u8],
+    colonnes: usize,
+    (p, c0): (&Panneau<'_>, usize),
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let disposition = const { Disposition::TOUTES[D] };
+    let (hauts, bas) = (dictionnaire.hauts(), dictionnaire.bas());
+    // SAFETY: 16 octets chacun.
+    let (hauts, bas) =
+        unsafe { (_mm_loadu_si128(hauts.as_ptr().cast()), _mm_loadu_si128(bas.as_ptr().cast())) };
+    // Le plan haut est décalé de 128 : les produits veulent un facteur sans signe.
+    let hauts = _mm512_xor_si512(_mm512_broadcast_i32x4(hauts), _mm512_set1_epi8(-128));
+    let bas = _mm512_broadcast_i32x4(bas);
+    let inverse = _mm512_set1_ps(dictionnaire.inverse);
+    let mut y = [_mm512_setzero_ps(); N];
+    for b in 0..colonnes / BLOC {
+        let place = b * p.largeur + c0;
+        // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
+        unsafe {
+            let debut = tuile.as_ptr().add(disposition.codes(b));
+            if N == 1 {
+                precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe());
+            }
+            let mut w = codes::<4>(debut);
+            let mut fin = w;
+            for (w, fin) in w.iter_mut().zip(&mut fin) {
+                (*w, *fin) = (_mm512_shuffle_epi8(hauts, *w), _mm512_shuffle_epi8(bas, *w));
+            }
+            let echelle = _mm512_mul_ps(seize_f16(tuile.as_ptr().add(disposition.echelles(b))), inverse);
+            pour_chaque!(N, |C| {
+                let place = place + C;
+                let (hauts, bas) = (scalaire::<0, 8>(&w, p, place), scalaire::<0, 8>(&fin, p, place));
+                let produit = _mm512_fmadd_ps(hauts, _mm512_set1_ps(128.0), bas);
+                // −128 · 128 · somme : les 128 du plan haut, tirés de −8 · somme.
+                let zero = partout(&raw const (*p.sommes.as_ptr().add(place)).zero);
+                let zero = _mm512_mul_ps(zero, _mm512_set1_ps(2048.0));
+                let centre = _mm512_fmadd_ps(produit, partout(p.echelles.as_ptr().add(place)), zero);
+                y[C] = _mm512_fmadd_ps(centre, echelle, y[C]);
+            });
+        }
+    }
+    ecrire(&y, &mut sorties[c0..]);
+}
