@@ -6,10 +6,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use rasfr::conversion::groupes::{self, Grille, Methode, quantifier_par_groupes};
 use rasfr::conversion::{Origine, Reglages, convertir};
 use rasfr::erreur::Erreur;
 use rasfr::formats::Conteneur;
 use rasfr::formats::gguf::{Gguf, Valeur};
+use rasfr::modele::{Modele, Source};
+use rasfr::moteur::{self, Lot};
 use rasfr::quant::SpecPoids;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -50,7 +53,7 @@ impl ModeleDEssai {
             (format!("{nom}.weight"), (forme, valeurs))
         };
         let config = json!({
-            "architectures": ["LlamaForCausalLM"], "vocab_size": ENTREES, "hidden_size": CACHEE,
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": ENTREES, "hidden_size": CACHEE,
             "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 4,
             "num_key_value_heads": 2, "max_position_embeddings": 128, "rope_theta": 50000.0,
             "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "bos_token_id": 0, "eos_token_id": 1,
@@ -85,6 +88,15 @@ impl ModeleDEssai {
         dossier
     }
 
+    /// Comme [`Self::ecrire`], d'un segmenteur que la bibliothèque lit aussi : ses fusions d'une seule façon.
+    fn ecrire_pour_un_moteur(&self) -> &Path {
+        let dossier = self.ecrire();
+        let mut json = segmenteur();
+        json["model"]["merges"] = json!(["l e", "le s"]);
+        std::fs::write(dossier.join("tokenizer.json"), json.to_string()).unwrap();
+        dossier
+    }
+
     fn sortie(&self) -> PathBuf {
         self.dossier.path().join("sortie.gguf")
     }
@@ -106,12 +118,19 @@ fn segmenteur() -> Value {
         (0..256).map(|o| (octet(o).unwrap().to_string(), json!(3 + o))).collect();
     vocabulaire.insert("le".into(), json!(259));
     vocabulaire.insert("les".into(), json!(260));
-    let special = |id: u32, texte: &str| json!({"id": id, "content": texte, "special": true});
+    let special = |id: u32, texte: &str| {
+        json!({
+            "id": id, "content": texte, "special": true,
+            "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+        })
+    };
     json!({
         "added_tokens": [special(0, "<s>"), special(1, "</s>"), special(2, "<|im_end|>")],
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true},
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
         "post_processor": {"type": "TemplateProcessing", "single": [
-            {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]},
+            {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}}},
         "model": {"type": "BPE", "vocab": vocabulaire, "merges": [["l", "e"], "le s"]},
     })
 }
@@ -246,4 +265,157 @@ fn la_commande_ecrit_le_fichier_et_son_bilan() {
     let refus = commande(&[entree, sortie, "--type", "q3_k"]);
     assert_eq!(refus.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refus.stderr).contains("q4_k"));
+}
+
+/// Suites de jetons reproductibles.
+fn sequences() -> Vec<Vec<u32>> {
+    (0..8).map(|s| (0..40).map(|i| ((i * i * 31 + s * 97 + i * 7) % ENTREES) as u32).collect()).collect()
+}
+
+fn reglages_par_groupes(grille: Grille, methode: Methode) -> groupes::Reglages {
+    groupes::Reglages { grille, methode, bits: None, sequences: sequences() }
+}
+
+/// Logits du dernier jeton de la première suite.
+fn logits(chemin: &Path, moteur: &str) -> Vec<f32> {
+    let modele = Modele::charger(&Source::depuis_chemin(chemin).unwrap()).unwrap();
+    let mut moteur = moteur::fabriquer(moteur, &modele, &moteur::Reglages::default()).unwrap();
+    let mut etat = moteur.nouvel_etat(64, 1).unwrap();
+    moteur.propager(&Lot::suite(&sequences()[0]), &mut etat).unwrap().valeurs
+}
+
+fn ecart_relatif(a: &[f32], b: &[f32]) -> f32 {
+    let norme = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
+    norme(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norme(&mut b.iter().copied())
+}
+
+#[test]
+fn chaque_type_par_groupes_se_relit_exactement_et_tourne_dans_les_deux_moteurs() {
+    let modele = ModeleDEssai::nouveau();
+    let entree = modele.ecrire_pour_un_moteur();
+    let f32 = entree.join("f32.gguf");
+    let reglages = Reglages { spec: SpecPoids::F32, plongement: None };
+    convertir(Origine::ouvrir(entree).unwrap(), &f32, reglages, |_| Ok(())).unwrap();
+    let poids = |chemin: &Path| -> HashMap<String, Vec<f32>> {
+        let modele = Modele::charger(&Source::depuis_chemin(chemin).unwrap()).unwrap();
+        let lire = |(nom, forme): (String, Vec<usize>)| {
+            let vue = modele.poids.tenseur(&nom, &forme).unwrap();
+            let mut valeurs = vec![0.0; vue.nb_poids()];
+            vue.spec.dequantifier(&vue.octets, &mut valeurs).unwrap();
+            (nom, valeurs)
+        };
+        modele.architecture.tenseurs().map(lire).collect()
+    };
+    let ras = |bits| Grille::Ras { bits };
+    for (nom, grille) in [
+        ("ras.gguf", ras(4)),
+        ("ras", ras(4)),
+        ("ras5.gguf", ras(5)),
+        ("ras6", ras(6)),
+        ("ras8.gguf", ras(8)),
+        ("mlx", Grille::Mlx),
+        ("nf4", Grille::Nf4),
+    ] {
+        let sortie = entree.join(nom);
+        let reglages = reglages_par_groupes(grille, Methode::Retour);
+        let bilan = quantifier_par_groupes(entree, &sortie, &reglages, &mut |_| Ok(())).unwrap();
+        // La descente, de 96 colonnes, ne va pas par groupes de 64 : elle reste en flottants.
+        assert_eq!(bilan.matrices.len(), 7, "{nom}");
+        assert!(bilan.matrices.iter().all(|m| m.bits == grille.bits_par_poids() && m.erreur < 0.15), "{nom}");
+        // Les poids relus ont exactement l'erreur annoncée : rien ne s'est perdu en les rangeant.
+        let origine = poids(if nom.ends_with("gguf") { &f32 } else { entree });
+        let relus = poids(&sortie);
+        for m in &bilan.matrices {
+            let ecart = f64::from(ecart_relatif(&relus[&m.nom], &origine[&m.nom]));
+            assert!((ecart - m.erreur).abs() < 1e-4, "{nom}, {} : {ecart} et {}", m.nom, m.erreur);
+        }
+        let ecart = ecart_relatif(&logits(&sortie, "cpu"), &logits(&sortie, "reference"));
+        assert!(ecart < 3e-2, "{nom}, cpu : {ecart}");
+        assert!(!entree.join(format!("{nom}.reprise")).exists(), "{nom} : reprise oubliée");
+    }
+}
+
+#[test]
+fn un_budget_donne_cinq_bits_aux_premieres_lignes_de_la_table() {
+    let modele = ModeleDEssai::nouveau();
+    let entree = modele.ecrire_pour_un_moteur();
+    let erreurs = |nom: &str, bits| {
+        let sortie = entree.join(nom);
+        let reglages =
+            groupes::Reglages { bits, ..reglages_par_groupes(Grille::Ras { bits: 4 }, Methode::Recherche) };
+        quantifier_par_groupes(entree, &sortie, &reglages, &mut |_| Ok(())).unwrap();
+        let lu = Modele::charger(&Source::depuis_chemin(&sortie).unwrap()).unwrap();
+        let vue = lu.poids.tenseur("token_embd.weight", &[ENTREES, CACHEE]).unwrap();
+        let mut valeurs = vec![0.0; vue.nb_poids()];
+        vue.spec.dequantifier(&vue.octets, &mut valeurs).unwrap();
+        let ecart = |l: usize| {
+            let place = l * CACHEE..(l + 1) * CACHEE;
+            ecart_relatif(&valeurs[place.clone()], &modele.tenseurs["model.embed_tokens.weight"].1[place])
+        };
+        (0..ENTREES).map(ecart).collect::<Vec<f32>>()
+    };
+    let (sans, avec) = (erreurs("sans.gguf", None), erreurs("avec.gguf", Some(4.7)));
+    let meilleures = sans.iter().zip(&avec).take_while(|(s, a)| *a < s).count();
+    assert!(meilleures >= 8 && meilleures % 8 == 0, "{meilleures} lignes");
+    assert_eq!(sans[meilleures..], avec[meilleures..]);
+}
+
+#[test]
+fn un_ras4_se_convertit_a_son_tour_et_se_decode_a_l_identique() {
+    let modele = ModeleDEssai::nouveau();
+    let entree = modele.ecrire_pour_un_moteur();
+    let (ras, f32) = (entree.join("ras.gguf"), entree.join("f32.gguf"));
+    let reglages = reglages_par_groupes(Grille::Ras { bits: 4 }, Methode::Recherche);
+    quantifier_par_groupes(entree, &ras, &reglages, &mut |_| Ok(())).unwrap();
+    let reglages = Reglages { spec: SpecPoids::F32, plongement: None };
+    convertir(Origine::ouvrir(&ras).unwrap(), &f32, reglages, |_| Ok(())).unwrap();
+    assert_eq!(logits(&ras, "reference"), logits(&f32, "reference"));
+    assert!(Gguf::ouvrir(&f32).unwrap().metadonnees().iter().all(|(cle, _)| !cle.starts_with("ras.")));
+}
+
+#[test]
+fn un_travail_interrompu_reprend_et_donne_le_meme_fichier() {
+    let modele = ModeleDEssai::nouveau();
+    let entree = modele.ecrire_pour_un_moteur();
+    let reglages = reglages_par_groupes(Grille::Ras { bits: 4 }, Methode::Retour);
+    let (d_un_coup, repris) = (entree.join("a.gguf"), entree.join("b.gguf"));
+    quantifier_par_groupes(entree, &d_un_coup, &reglages, &mut |_| Ok(())).unwrap();
+    let mut faites = 0;
+    let arreter = &mut |_| {
+        faites += 1;
+        if faites == 3 { Err(Erreur::Interrompu) } else { Ok(()) }
+    };
+    assert!(matches!(quantifier_par_groupes(entree, &repris, &reglages, arreter), Err(Erreur::Interrompu)));
+    assert!(!repris.exists());
+    let gardees = std::fs::read_dir(entree.join("b.gguf.reprise")).unwrap().count();
+    assert_eq!(gardees, 4, "trois matrices et l'empreinte");
+    let premiere = entree.join("b.gguf.reprise/token_embd.weight.groupes");
+    let date = || std::fs::metadata(&premiere).unwrap().modified().unwrap();
+    let (avant, mut pendant) = (date(), None);
+    let regarder = &mut |_| {
+        pendant.get_or_insert_with(date);
+        Ok(())
+    };
+    quantifier_par_groupes(entree, &repris, &reglages, regarder).unwrap();
+    assert_eq!(pendant, Some(avant), "la première matrice a été refaite");
+    assert!(std::fs::read(&d_un_coup).unwrap() == std::fs::read(&repris).unwrap());
+}
+
+#[test]
+fn une_sortie_impossible_est_dite() {
+    let modele = ModeleDEssai::nouveau();
+    let entree = modele.ecrire_pour_un_moteur();
+    let refus = |de: &Path, vers: &Path, grille| {
+        let reglages = reglages_par_groupes(grille, Methode::Etendue);
+        quantifier_par_groupes(de, vers, &reglages, &mut |_| Ok(())).unwrap_err().to_string()
+    };
+    assert!(refus(entree, &entree.join("x.gguf"), Grille::Nf4).contains("dossier du Hub"));
+    assert!(refus(entree, entree, Grille::Mlx).contains("n'est pas vide"));
+    let gguf = entree.join("m.gguf");
+    let reglages = Reglages { spec: SpecPoids::F32, plongement: None };
+    convertir(Origine::ouvrir(entree).unwrap(), &gguf, reglages, |_| Ok(())).unwrap();
+    assert!(refus(&gguf, &entree.join("d"), Grille::Mlx).contains(".gguf"));
+    // Un dossier qui n'est pas une reprise n'est jamais effacé.
+    std::fs::create_dir(entree.join("y.gguf.reprise")).unwrap();
+    assert!(refus(entree, &entree.join("y.gguf"), Grille::Ras { bits: 4 }).contains("y.gguf.reprise"));
 }

@@ -5,6 +5,7 @@
 //! dépend pas de la taille du modèle.
 
 mod bilan;
+pub mod groupes;
 mod hub;
 mod origine;
 mod reecriture;

@@ -14,7 +14,7 @@ pub(super) struct ClesValeurs {
 }
 
 impl ClesValeurs {
-    fn nouvelles(a: &Architecture, capacite: usize) -> Resultat<Self> {
+    pub(super) fn nouvelles(a: &Architecture, capacite: usize) -> Resultat<Self> {
         // Le système ne donne les pages d'un tampon à zéro qu'à la première écriture.
         let zeros = || Tensor::zeros((a.nb_tetes_kv, capacite, a.dim_tete), DType::F32, &Device::Cpu);
         Ok(Self { k: zeros()?, v: zeros()? })

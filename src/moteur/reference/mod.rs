@@ -2,6 +2,7 @@
 
 mod attention;
 mod cache;
+pub mod deroulement;
 mod poids;
 
 use std::sync::Arc;
@@ -57,6 +58,11 @@ struct Groupe {
 }
 
 impl Groupe {
+    /// Les `n` premiers jetons d'une séquence.
+    fn entier(n: usize) -> Self {
+        Self { sequence: 0, lignes: (0..n as u32).collect(), passe: 0, angles: Vec::new() }
+    }
+
     /// Angles de `rope` pour les positions du groupe.
     fn angles(&mut self, rope: &Rope) -> Resultat<Angles> {
         if let Some((_, connus)) = self.angles.iter().find(|(p, _)| Arc::ptr_eq(p, &rope.pulsations)) {
@@ -191,7 +197,10 @@ impl Reference {
             }
         }
         let y = match groupes {
-            [seul] => self.attention_groupe(i, couche, qkv, seul, cache)?,
+            [seul] => {
+                let cles_valeurs = &cache.sequences[seul.sequence].couches[i];
+                attention_groupe(&self.architecture, i, couche, qkv, seul, cles_valeurs)?
+            }
             _ => {
                 let mut sorties = Vec::with_capacity(groupes.len());
                 let mut ordre = vec![0u32; x.dim(0)?];
@@ -202,64 +211,22 @@ impl Reference {
                     let [q, k, v] = &qkv;
                     let choisir = |y: &Tensor| y.index_select(&lignes, 0);
                     let qkv = [choisir(q)?, choisir(k)?, choisir(v)?];
-                    sorties.push(self.attention_groupe(i, couche, qkv, groupe, cache)?);
+                    let cles_valeurs = &cache.sequences[groupe.sequence].couches[i];
+                    sorties.push(attention_groupe(&self.architecture, i, couche, qkv, groupe, cles_valeurs)?);
                 }
                 Tensor::cat(&sorties, 0)?.index_select(&Tensor::new(ordre, &Device::Cpu)?, 0)?
             }
         };
-        let y = lineaire(&y, &couche.sortie)?;
-        let y = match &couche.post_normes {
-            Some([apres_attention, _]) => rms_norm(&y, apres_attention, epsilon)?,
-            None => y,
-        };
-        Ok((x + y)?)
-    }
-
-    /// Attention des jetons d'une seule séquence ; `q`, `k`, `v` : `[n, têtes × dimension]`.
-    fn attention_groupe(
-        &self,
-        i: usize,
-        couche: &Couche,
-        [q, k, v]: [Tensor; 3],
-        groupe: &mut Groupe,
-        cache: &Cache,
-    ) -> Resultat<Tensor> {
-        let a = &self.architecture;
-        let n = groupe.lignes.len();
-        let par_tete = |y: Tensor, tetes| y.reshape((n, tetes, a.dim_tete));
-        let (mut q, mut k) = (par_tete(q, a.nb_tetes)?, par_tete(k, a.nb_tetes_kv)?);
-        if let Some([norme_q, norme_k]) = &couche.normes_qk {
-            q = rms_norm(&q, norme_q, a.epsilon)?;
-            k = rms_norm(&k, norme_k, a.epsilon)?;
-        }
-        // [n, têtes, d] → [têtes, n, d]
-        let (mut q, mut k) = (q.transpose(0, 1)?, k.transpose(0, 1)?);
-        let v = par_tete(v, a.nb_tetes_kv)?.transpose(0, 1)?;
-        if let Some(rope) = &a.couches[i].rope {
-            let angles = groupe.angles(rope)?;
-            q = angles.tourner(&q, rope.style)?;
-            k = angles.tourner(&k, rope.style)?;
-        }
-        let cles_valeurs: &ClesValeurs = &cache.sequences[groupe.sequence].couches[i];
-        cles_valeurs.ajouter(&k, &v, groupe.passe)?;
-        attention(a, &a.couches[i], &q, cles_valeurs, groupe.passe)
+        ajouter(&self.architecture, couche, 0, x, lineaire(&y, &couche.sortie)?)
     }
 
     /// `x + descente(activation(porte(norme(x))) · montée(norme(x)))`.
     fn sous_couche_mlp(&self, couche: &Couche, x: &Tensor) -> Resultat<Tensor> {
         let epsilon = self.architecture.epsilon;
         let entree = rms_norm(x, &couche.norme_mlp, epsilon)?;
-        let porte = lineaire(&entree, &couche.porte)?;
-        let porte = match self.architecture.activation {
-            Activation::Silu => silu(&porte)?,
-            Activation::GeluTanh => porte.gelu()?,
-        };
-        let y = lineaire(&(porte * lineaire(&entree, &couche.montee)?)?, &couche.descente)?;
-        let y = match &couche.post_normes {
-            Some([_, apres_mlp]) => rms_norm(&y, apres_mlp, epsilon)?,
-            None => y,
-        };
-        Ok((x + y)?)
+        let (porte, montee) = (lineaire(&entree, &couche.porte)?, lineaire(&entree, &couche.montee)?);
+        let y = lineaire(&activer(&self.architecture, &porte, &montee)?, &couche.descente)?;
+        ajouter(&self.architecture, couche, 1, x, y)
     }
 }
 
@@ -302,6 +269,53 @@ impl Moteur for Reference {
         }
         Ok(())
     }
+}
+
+/// Attention des jetons d'une seule séquence ; `q`, `k`, `v` : `[n, têtes × dimension]`.
+fn attention_groupe(
+    a: &Architecture,
+    i: usize,
+    couche: &Couche,
+    [q, k, v]: [Tensor; 3],
+    groupe: &mut Groupe,
+    cles_valeurs: &ClesValeurs,
+) -> Resultat<Tensor> {
+    let n = groupe.lignes.len();
+    let par_tete = |y: Tensor, tetes| y.reshape((n, tetes, a.dim_tete));
+    let (mut q, mut k) = (par_tete(q, a.nb_tetes)?, par_tete(k, a.nb_tetes_kv)?);
+    if let Some([norme_q, norme_k]) = &couche.normes_qk {
+        q = rms_norm(&q, norme_q, a.epsilon)?;
+        k = rms_norm(&k, norme_k, a.epsilon)?;
+    }
+    // [n, têtes, d] → [têtes, n, d]
+    let (mut q, mut k) = (q.transpose(0, 1)?, k.transpose(0, 1)?);
+    let v = par_tete(v, a.nb_tetes_kv)?.transpose(0, 1)?;
+    if let Some(rope) = &a.couches[i].rope {
+        let angles = groupe.angles(rope)?;
+        q = angles.tourner(&q, rope.style)?;
+        k = angles.tourner(&k, rope.style)?;
+    }
+    cles_valeurs.ajouter(&k, &v, groupe.passe)?;
+    attention(a, &a.couches[i], &q, cles_valeurs, groupe.passe)
+}
+
+/// `activation(porte) · montée`.
+fn activer(a: &Architecture, porte: &Tensor, montee: &Tensor) -> Resultat<Tensor> {
+    let porte = match a.activation {
+        Activation::Silu => silu(porte)?,
+        Activation::GeluTanh => porte.gelu()?,
+    };
+    Ok((porte * montee)?)
+}
+
+/// Ajoute au flux la sortie d'une sous-couche, après sa post-norme s'il y en a une (`rang` : 0 après
+/// l'attention, 1 après le MLP).
+fn ajouter(a: &Architecture, couche: &Couche, rang: usize, x: &Tensor, y: Tensor) -> Resultat<Tensor> {
+    let y = match &couche.post_normes {
+        Some(normes) => rms_norm(&y, &normes[rang], a.epsilon)?,
+        None => y,
+    };
+    Ok((x + y)?)
 }
 
 /// `x · wᵀ`, `w` : `[sorties, entrées]`. Le produit d'une seule ligne n'emploie qu'un fil dans candle :

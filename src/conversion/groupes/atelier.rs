@@ -1,0 +1,191 @@
+//! Fait les matrices une à une, à mesure que le modèle se déroule.
+
+use candle_core::{Device, Tensor};
+
+use super::arrondi::{Methode, Quantifiee, cout, quantifier};
+use super::grille::{GROUPE, Grille};
+use super::hessienne::Hessienne;
+use super::reprise::Reprise;
+use super::{AMORTI, LigneGroupes, Reglages};
+use crate::erreur::{Erreur, Resultat};
+use crate::modele::Modele;
+use crate::moteur::reference::deroulement::{Entrees, Observateur};
+use crate::noyaux::TableNoyaux;
+
+/// Bits des lignes de la table que le budget favorise.
+const BITS_HAUTS: u32 = 5;
+
+/// Regarde le modèle se dérouler sans rien y changer.
+pub(super) struct Passif;
+
+impl Observateur for Passif {
+    fn observer(&mut self, _noms: &[String], _entrees: &Entrees) -> Resultat<Option<Vec<Tensor>>> {
+        Ok(None)
+    }
+}
+
+pub(super) struct Atelier<'a> {
+    modele: &'a Modele,
+    reglages: &'a Reglages,
+    reprise: &'a Reprise,
+    avancer: &'a mut dyn FnMut(usize) -> Resultat<()>,
+    table: TableNoyaux,
+    pub(super) lignes: Vec<LigneGroupes>,
+}
+
+impl<'a> Atelier<'a> {
+    pub(super) fn nouveau(
+        modele: &'a Modele,
+        reglages: &'a Reglages,
+        reprise: &'a Reprise,
+        avancer: &'a mut dyn FnMut(usize) -> Resultat<()>,
+    ) -> Resultat<Self> {
+        let table = TableNoyaux::choisir(None)?;
+        Ok(Self { modele, reglages, reprise, avancer, table, lignes: Vec::new() })
+    }
+
+    /// La matrice est-elle déjà faite ?
+    pub(super) fn est_faite(&self, nom: &str) -> bool {
+        self.reprise.contient(nom)
+    }
+
+    /// Fait la matrice `nom`, dont toutes les colonnes se valent.
+    pub(super) fn faire_sans_entrees(&mut self, nom: &str, colonnes: usize) -> Resultat<()> {
+        if colonnes.is_multiple_of(GROUPE) {
+            // Colonnes indépendantes : il n'y a rien à compenser.
+            let methode = match self.reglages.methode {
+                Methode::Etendue => Methode::Etendue,
+                _ => Methode::Recherche,
+            };
+            return self.quantifier(nom, None, methode).map(drop);
+        }
+        self.laisser(nom, colonnes);
+        Ok(())
+    }
+
+    /// Fait la matrice `nom`, qui lit `entrees`.
+    pub(super) fn faire(&mut self, nom: &str, entrees: &Entrees, amorti: f64) -> Resultat<()> {
+        let colonnes = entrees.first().map_or(Ok(0), |x| x.dim(1))?;
+        if colonnes.is_multiple_of(GROUPE) {
+            let h = Hessienne::resumer(entrees, amorti)?;
+            return self.quantifier(nom, Some(&h), self.reglages.methode).map(drop);
+        }
+        self.laisser(nom, colonnes);
+        Ok(())
+    }
+
+    /// Poids de la matrice faite `nom`, tels qu'ils seront relus ; `None` si elle n'a pas été quantifiée.
+    pub(super) fn relire(&self, nom: &str) -> Resultat<Option<Tensor>> {
+        self.reprise.lire(nom)?.map(|(q, _)| en_tenseur(&q)).transpose()
+    }
+
+    fn laisser(&self, nom: &str, colonnes: usize) {
+        tracing::warn!("« {nom} » a {colonnes} colonnes, qui ne vont pas par {GROUPE} : elle reste en F16");
+    }
+
+    /// Fait la matrice `nom`, ou la relit ; sans hessienne, toutes ses colonnes se valent.
+    fn quantifier(&mut self, nom: &str, h: Option<&Hessienne>, methode: Methode) -> Resultat<Quantifiee> {
+        if let Some((faite, ligne)) = self.reprise.lire(nom)? {
+            self.noter(ligne)?;
+            return Ok(faite);
+        }
+        let (poids, colonnes) = self.poids(nom)?;
+        let identite;
+        let h = match h {
+            Some(h) => h,
+            None => {
+                identite = Hessienne::identite(colonnes);
+                &identite
+            }
+        };
+        let quantifier = |poids: &[f32], grille| quantifier(&self.table, poids, h, grille, methode);
+        let (hauts, bas) = poids.split_at(self.lignes_hautes(nom, poids.len() / colonnes) * colonnes);
+        let basse = quantifier(bas, self.reglages.grille);
+        let faite = match hauts {
+            [] => basse,
+            _ => quantifier(hauts, Grille::Ras { bits: BITS_HAUTS }).suivie_de(basse),
+        };
+        let relus = faite.valeurs();
+        let carre = |x: f32| f64::from(x) * f64::from(x);
+        let erreur: f64 = poids.iter().zip(&relus).map(|(w, q)| carre(w - q)).sum();
+        let energie: f64 = poids.iter().map(|&w| carre(w)).sum();
+        let [cout, cout_total] = cout(&poids, &relus, h);
+        let relatif = |a: f64, b: f64| if a == 0.0 { 0.0 } else { (a / b).sqrt() };
+        let ligne = LigneGroupes {
+            nom: nom.to_owned(),
+            bits: faite.bits_par_poids(),
+            poids: poids.len(),
+            erreur: relatif(erreur, energie),
+            erreur_sortie: relatif(cout, cout_total),
+        };
+        self.reprise.ecrire(&faite, &ligne)?;
+        self.noter(ligne)?;
+        Ok(faite)
+    }
+
+    /// Premières lignes de la matrice `nom` que le budget met à [`BITS_HAUTS`] bits : celles de la table. Les
+    /// jetons les plus courants y viennent les premiers, dans l'ordre où le segmenteur les a appris, et elle
+    /// sert deux fois si elle est liée : nulle part un bit de plus ne rapporte autant.
+    fn lignes_hautes(&self, nom: &str, lignes: usize) -> usize {
+        let Some(budget) = self.reglages.bits.filter(|_| nom == "token_embd.weight") else { return 0 };
+        let a = &self.modele.architecture;
+        let formes = || a.tenseurs().map(|(_, forme)| forme);
+        let poids = |f: Vec<usize>| f.iter().product::<usize>() as f64;
+        let tous: f64 = formes().map(poids).sum();
+        // Les vecteurs restent en f32.
+        let vecteurs: f64 = formes().filter(|f| f.len() == 1).map(poids).sum();
+        let employes = self.reglages.grille.bits_par_poids() * (tous - vecteurs) + 32.0 * vecteurs;
+        let par_ligne = f64::from(BITS_HAUTS - self.reglages.grille.bits()) * a.taille_cachee as f64;
+        let possibles = (budget * tous - employes) / par_ligne;
+        (possibles.max(0.0) as usize / 8 * 8).min(lignes)
+    }
+
+    fn noter(&mut self, ligne: LigneGroupes) -> Resultat<()> {
+        tracing::info!("{} : erreur {:.4}, des sorties {:.4}", ligne.nom, ligne.erreur, ligne.erreur_sortie);
+        let poids = ligne.poids;
+        self.lignes.push(ligne);
+        (self.avancer)(poids)
+    }
+
+    /// Poids d'origine de la matrice `nom`, et ses colonnes.
+    fn poids(&self, nom: &str) -> Resultat<(Vec<f32>, usize)> {
+        let poids = &self.modele.poids;
+        let vue = match poids.forme(nom) {
+            Some(forme) => poids.tenseur(nom, &forme)?,
+            None => return Err(Erreur::modele(poids.nom(), format!("le tenseur « {nom} » manque"))),
+        };
+        let mut valeurs = vec![0.0; vue.nb_poids()];
+        let octets = vue.octets.lire(0..vue.octets.len()).unwrap_or_default();
+        vue.spec.dequantifier(&octets, &mut valeurs)?;
+        if valeurs.iter().any(|x| !x.is_finite()) {
+            let detail =
+                format!("le tenseur « {nom} » contient des valeurs qui ne sont pas des nombres finis");
+            return Err(Erreur::modele(poids.nom(), detail));
+        }
+        Ok((valeurs, vue.forme.last().copied().unwrap_or(0)))
+    }
+}
+
+impl Observateur for Atelier<'_> {
+    fn observer(&mut self, noms: &[String], entrees: &Entrees) -> Resultat<Option<Vec<Tensor>>> {
+        let colonnes = entrees.first().map_or(Ok(0), |x| x.dim(1))?;
+        if !colonnes.is_multiple_of(GROUPE) {
+            noms.iter().for_each(|nom| self.laisser(nom, colonnes));
+            return Ok(None);
+        }
+        // Les entrées ne se résument que s'il reste à faire.
+        let h = match noms.iter().all(|nom| self.est_faite(nom)) {
+            true => None,
+            false => Some(Hessienne::resumer(entrees, AMORTI)?),
+        };
+        let methode = self.reglages.methode;
+        noms.iter()
+            .map(|nom| en_tenseur(&self.quantifier(nom, h.as_ref(), methode)?))
+            .collect::<Resultat<_>>()
+            .map(Some)
+    }
+}
+
+fn en_tenseur(q: &Quantifiee) -> Resultat<Tensor> {
+    Ok(Tensor::from_vec(q.valeurs(), (q.lignes, q.colonnes), &Device::Cpu)?)
+}

@@ -1,0 +1,172 @@
+//! Ce que les entrées d'une matrice disent du coût de ses erreurs : `H = XᵀX / n`, et son facteur.
+//!
+//! L'erreur `e` d'une ligne coûte `e H eᵀ`. Avec `H = A Aᵀ`, `A` triangulaire supérieure, ce coût est
+//! `Σⱼ Aⱼⱼ² (eⱼ + Σᵢ﹤ⱼ eᵢ Uᵢⱼ)²`, où `Uᵢⱼ = Aᵢⱼ / Aⱼⱼ` : une fois les premières colonnes arrondies, chaque
+//! colonne sait de combien se décaler pour compenser leurs erreurs (GPTQ, LDLQ : Frantar et coll., 2023 ; Chee
+//! et coll., 2023). Les colonnes se traitent des plus actives aux moins actives.
+
+use std::sync::OnceLock;
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use crate::erreur::{Erreur, Resultat};
+
+/// Colonnes factorisées à la fois.
+const PANNEAU: usize = 48;
+
+/// Entrées d'une matrice, résumées.
+pub(super) struct Hessienne {
+    /// Colonnes.
+    pub(super) n: usize,
+    /// `H`, amortie, ligne par ligne.
+    pub(super) h: Vec<f32>,
+    /// Ordre de traitement des colonnes.
+    pub(super) ordre: Vec<u32>,
+    u: OnceLock<Vec<f32>>,
+}
+
+impl Hessienne {
+    /// Résume `entrees` ; `amorti` (part de la diagonale moyenne ajoutée à toute la diagonale) tient compte de
+    /// ce que quelques milliers de jetons ne disent pas.
+    ///
+    /// # Errors
+    /// Entrées non finies, ou calcul impossible.
+    pub(super) fn resumer(entrees: &[Tensor], amorti: f64) -> Resultat<Self> {
+        let mut somme: Option<Tensor> = None;
+        let mut jetons = 0;
+        // Par paquets de séquences : un produit de quelques lignes n'emploie pas tous les fils.
+        for paquet in entrees.chunks(4) {
+            let x = Tensor::cat(paquet, 0)?;
+            jetons += x.dim(0)?;
+            let carre = x.t()?.matmul(&x)?;
+            somme = Some(match somme {
+                Some(s) => (s + carre)?,
+                None => carre,
+            });
+        }
+        let somme = somme.ok_or_else(|| Erreur::Usage("aucune entrée de calibrage".into()))?;
+        let n = somme.dim(0)?;
+        let mut h = (somme / jetons.max(1) as f64)?.flatten_all()?.to_vec1::<f32>()?;
+        if h.iter().any(|x| !x.is_finite()) {
+            return Err(Erreur::Usage("des entrées de calibrage ne sont pas finies".into()));
+        }
+        let moyenne = (0..n).map(|i| f64::from(h[i * n + i])).sum::<f64>() / n as f64;
+        let ajout = (amorti * moyenne).max(1e-12) as f32;
+        (0..n).for_each(|i| h[i * n + i] += ajout);
+        Ok(Self::depuis_carre(n, h))
+    }
+
+    /// Hessienne d'entrées indépendantes et d'égale importance.
+    pub(super) fn identite(n: usize) -> Self {
+        let mut h = vec![0.0; n * n];
+        (0..n).for_each(|i| h[i * n + i] = 1.0);
+        Self::depuis_carre(n, h)
+    }
+
+    fn depuis_carre(n: usize, h: Vec<f32>) -> Self {
+        let mut ordre: Vec<u32> = (0..n as u32).collect();
+        let diagonale = |i: u32| h[i as usize * n + i as usize];
+        ordre.sort_by(|&a, &b| diagonale(b).total_cmp(&diagonale(a)).then(a.cmp(&b)));
+        Self { n, h, ordre, u: OnceLock::new() }
+    }
+
+    /// `U` dans l'ordre de traitement, ligne par ligne ; nulle sous la diagonale. Calculée au premier appel.
+    pub(super) fn facteur(&self) -> &[f32] {
+        self.u.get_or_init(|| factoriser(self.n, &self.h, &self.ordre))
+    }
+
+    /// Importance de la colonne `j`.
+    pub(super) fn importance(&self, j: usize) -> f32 {
+        self.h[j * self.n + j]
+    }
+
+    /// Ligne `j` de `H`.
+    pub(super) fn ligne(&self, j: usize) -> &[f32] {
+        &self.h[j * self.n..(j + 1) * self.n]
+    }
+}
+
+/// `U` de `H` dont lignes et colonnes sont prises dans `ordre`.
+///
+/// `A` est le facteur de Cholesky ordinaire de la matrice retournée, lui-même retourné.
+fn factoriser(n: usize, h: &[f32], ordre: &[u32]) -> Vec<f32> {
+    let place = |i: usize| ordre[n - 1 - i] as usize;
+    let mut m: Vec<f64> = (0..n * n).map(|k| f64::from(h[place(k / n) * n + place(k % n)])).collect();
+    cholesky(n, &mut m);
+    let mut u = vec![0.0; n * n];
+    for i in 0..n {
+        for j in i + 1..n {
+            let (r, c) = (n - 1 - i, n - 1 - j);
+            u[i * n + j] = (m[r * n + c] / m[c * n + c]) as f32;
+        }
+    }
+    u
+}
+
+/// Facteur de Cholesky, sur place, dans le triangle inférieur de `m` (symétrique, définie positive).
+fn cholesky(n: usize, m: &mut [f64]) {
+    for debut in (0..n).step_by(PANNEAU) {
+        let fin = (debut + PANNEAU).min(n);
+        let (haut, bas) = m.split_at_mut(fin * n);
+        for i in debut..fin {
+            let (avant, ligne) = haut.split_at_mut(i * n);
+            for j in debut..i {
+                let autre = &avant[j * n..j * n + n];
+                ligne[j] = (ligne[j] - produit(&ligne[..j], &autre[..j])) / autre[j];
+            }
+            let reste = ligne[i] - produit(&ligne[..i], &ligne[..i]);
+            ligne[i] = reste.max(f64::MIN_POSITIVE).sqrt();
+        }
+        bas.par_chunks_mut(n).for_each(|ligne| {
+            for j in debut..fin {
+                let autre = &haut[j * n..j * n + n];
+                ligne[j] = (ligne[j] - produit(&ligne[..j], &autre[..j])) / autre[j];
+            }
+        });
+    }
+}
+
+/// Produit scalaire à plusieurs cumuls, que le compilateur sait vectoriser.
+fn produit(a: &[f64], b: &[f64]) -> f64 {
+    let (blocs_a, reste_a) = a.as_chunks::<8>();
+    let (blocs_b, reste_b) = b.as_chunks::<8>();
+    let mut cumuls = [0.0; 8];
+    for (a, b) in blocs_a.iter().zip(blocs_b) {
+        for k in 0..8 {
+            cumuls[k] += a[k] * b[k];
+        }
+    }
+    cumuls.iter().sum::<f64>() + reste_a.iter().zip(reste_b).map(|(a, b)| a * b).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn le_facteur_redonne_le_cout_d_une_erreur_quelconque() {
+        let (jetons, n) = (300, 70);
+        let hasard = |i: usize| ((i * 7919 + i * i % 613) % 2003) as f32 / 1001.5 - 1.0;
+        let x: Vec<f32> = (0..jetons * n).map(|i| hasard(i) * (1.0 + (i % n % 7) as f32)).collect();
+        let x = Tensor::from_vec(x, (jetons, n), &Device::Cpu).unwrap();
+        let h = Hessienne::resumer(&[x], 0.01).unwrap();
+        let e: Vec<f64> = (0..n).map(|i| f64::from(hasard(3 * i + 1))).collect();
+        let direct: f64 = (0..n * n).map(|k| e[k / n] * f64::from(h.h[k]) * e[k % n]).sum();
+        // D_j² se déduit du facteur et de la diagonale : H_jj = Σ_k≥j A_jk², A_jk = U_jk · D_k.
+        let place = |p: usize| h.ordre[p] as usize;
+        let u = |p: usize, q: usize| f64::from(h.facteur()[p * n + q]);
+        let mut d2 = vec![0.0; n];
+        for p in (0..n).rev() {
+            let suite: f64 = (p + 1..n).map(|q| u(p, q).powi(2) * d2[q]).sum();
+            d2[p] = f64::from(h.importance(place(p))) - suite;
+        }
+        let cout: f64 = (0..n)
+            .map(|q| d2[q] * (e[place(q)] + (0..q).map(|p| e[place(p)] * u(p, q)).sum::<f64>()).powi(2))
+            .sum();
+        assert!((cout / direct - 1.0).abs() < 1e-4, "{cout} contre {direct}");
+        assert!(h.ordre.windows(2).all(|o| h.importance(o[0] as usize) >= h.importance(o[1] as usize)));
+    }
+}

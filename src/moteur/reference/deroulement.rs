@@ -1,0 +1,140 @@
+//! Le modèle déroulé couche par couche sur tout un texte, pour qui veut connaître les entrées de chaque
+//! matrice, et la remplacer avant qu'elle serve.
+//!
+//! Toutes les séquences franchissent une étape avant que la suivante commence : quand une matrice est
+//! remplacée, tout ce qui la précède l'a déjà été, et ses entrées sont celles du modèle ainsi changé.
+
+use candle_core::{Device, Tensor};
+use candle_nn::ops::rms_norm;
+use rayon::prelude::*;
+
+use super::cache::ClesValeurs;
+use super::poids::{Couche, matrice, norme};
+use super::{Groupe, activer, ajouter, attention_groupe, lineaire};
+use crate::erreur::Resultat;
+use crate::modele::Architecture;
+use crate::poids::Poids;
+
+/// Entrées d'une matrice : un tenseur `[jetons, colonnes]` par séquence.
+pub type Entrees = [Tensor];
+
+/// Ce qui regarde le modèle se dérouler.
+pub trait Observateur {
+    /// Les matrices `noms` vont lire `entrees` ; rend ce qui les remplace, ou `None` pour les garder.
+    ///
+    /// # Errors
+    /// Le travail est interrompu ou échoue : le déroulement s'arrête.
+    fn observer(&mut self, noms: &[String], entrees: &Entrees) -> Resultat<Option<Vec<Tensor>>>;
+}
+
+/// Déroule le modèle sur `sequences` ; `plongements` remplace la table du fichier. Rend les entrées de la
+/// tête de sortie.
+///
+/// # Errors
+/// Tenseur manquant ou non fini, ou refus de l'observateur.
+pub fn derouler(
+    a: &Architecture,
+    poids: &Poids,
+    plongements: Option<Tensor>,
+    sequences: &[Vec<u32>],
+    observateur: &mut dyn Observateur,
+) -> Resultat<Vec<Tensor>> {
+    let table = match plongements {
+        Some(table) => table,
+        None => matrice(poids, "token_embd.weight", &[a.taille_vocabulaire, a.taille_cachee])?,
+    };
+    let plonger = |jetons: &Vec<u32>| -> Resultat<Tensor> {
+        let x = table.index_select(&Tensor::new(jetons.as_slice(), &Device::Cpu)?, 0)?;
+        Ok((x * f64::from(a.echelle_plongement))?)
+    };
+    let mut x: Vec<Tensor> = sequences.iter().map(plonger).collect::<Resultat<_>>()?;
+    drop(table);
+    for i in 0..a.couches.len() {
+        let mut etape = Etape { a, i, couche: Couche::charger(poids, a, i)?, observateur };
+        x = etape.attention(&x)?;
+        x = etape.mlp(&x)?;
+    }
+    let norme_sortie = norme(poids, a, "output_norm.weight", a.taille_cachee)?;
+    x.iter().map(|x| Ok(rms_norm(x, &norme_sortie, a.epsilon)?)).collect()
+}
+
+/// Une couche en train de se dérouler.
+struct Etape<'a> {
+    a: &'a Architecture,
+    i: usize,
+    couche: Couche,
+    observateur: &'a mut dyn Observateur,
+}
+
+impl Etape<'_> {
+    /// `x + attention(norme(x))` de chaque séquence.
+    fn attention(&mut self, x: &[Tensor]) -> Resultat<Vec<Tensor>> {
+        let entrees = self.normer(x, |c| &c.norme_attention)?;
+        if let Some([q, k, v]) = self.observer(["attn_q", "attn_k", "attn_v"], &entrees)? {
+            (self.couche.q, self.couche.k, self.couche.v) = (q, k, v);
+        }
+        let (a, i, couche) = (self.a, self.i, &self.couche);
+        let calculer = |entree: &Tensor| -> Resultat<Tensor> {
+            let mut qkv =
+                [lineaire(entree, &couche.q)?, lineaire(entree, &couche.k)?, lineaire(entree, &couche.v)?];
+            if let Some(biais) = &couche.biais {
+                for (y, b) in qkv.iter_mut().zip(biais) {
+                    *y = y.broadcast_add(b)?;
+                }
+            }
+            let n = entree.dim(0)?;
+            let cles_valeurs = ClesValeurs::nouvelles(a, n)?;
+            attention_groupe(a, i, couche, qkv, &mut Groupe::entier(n), &cles_valeurs)
+        };
+        let y: Vec<Tensor> = entrees.par_iter().map(calculer).collect::<Resultat<_>>()?;
+        if let Some([sortie]) = self.observer(["attn_output"], &y)? {
+            self.couche.sortie = sortie;
+        }
+        self.sortir(0, x, &y, |c| &c.sortie)
+    }
+
+    /// `x + mlp(norme(x))` de chaque séquence.
+    fn mlp(&mut self, x: &[Tensor]) -> Resultat<Vec<Tensor>> {
+        let entrees = self.normer(x, |c| &c.norme_mlp)?;
+        if let Some([porte, montee]) = self.observer(["ffn_gate", "ffn_up"], &entrees)? {
+            (self.couche.porte, self.couche.montee) = (porte, montee);
+        }
+        let couche = &self.couche;
+        let a = self.a;
+        let calculer = |entree: &Tensor| -> Resultat<Tensor> {
+            activer(a, &lineaire(entree, &couche.porte)?, &lineaire(entree, &couche.montee)?)
+        };
+        let y: Vec<Tensor> = entrees.par_iter().map(calculer).collect::<Resultat<_>>()?;
+        if let Some([descente]) = self.observer(["ffn_down"], &y)? {
+            self.couche.descente = descente;
+        }
+        self.sortir(1, x, &y, |c| &c.descente)
+    }
+
+    fn normer(&self, x: &[Tensor], poids: impl Fn(&Couche) -> &Tensor) -> Resultat<Vec<Tensor>> {
+        let (poids, epsilon) = (poids(&self.couche), self.a.epsilon);
+        x.par_iter().map(|x| Ok(rms_norm(x, poids, epsilon)?)).collect()
+    }
+
+    fn sortir(
+        &self,
+        rang: usize,
+        x: &[Tensor],
+        y: &[Tensor],
+        matrice: impl Fn(&Couche) -> &Tensor,
+    ) -> Resultat<Vec<Tensor>> {
+        let (a, couche, matrice) = (self.a, &self.couche, matrice(&self.couche));
+        let sortie = |(x, y)| ajouter(a, couche, rang, x, lineaire(y, matrice)?);
+        x.par_iter().zip(y).map(sortie).collect()
+    }
+
+    fn observer<const N: usize>(
+        &mut self,
+        noms: [&str; N],
+        entrees: &Entrees,
+    ) -> Resultat<Option<[Tensor; N]>> {
+        let noms = noms.map(|nom| format!("blk.{}.{nom}.weight", self.i));
+        let remplacees = self.observateur.observer(&noms, entrees)?;
+        Ok(remplacees.and_then(|r| r.try_into().ok()))
+    }
+}
