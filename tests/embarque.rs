@@ -28,7 +28,7 @@ fn les_poids_embarques_sont_alignes_comme_dans_un_fichier_projete() {
     use rasfr::formats::Conteneur;
     let gguf = rasfr::modele::embarque::ouvrir().unwrap();
     for nom in gguf.noms_tenseurs() {
-        let octets = gguf.tenseur(nom).unwrap().unwrap().octets;
+        let octets = gguf.brut(nom).unwrap().octets;
         assert_eq!(octets.as_ptr().addr() % 32, 0, "{nom}");
     }
 }
