@@ -1,6 +1,6 @@
 //! Quantification par groupes de 64, calibrée : RâS, MLX, NF4.
 //!
-//! Le modèle se déroule couche par couche sur un texte de calibrage ([`deroulement`]) : chaque matrice est
+//! Le modèle se déroule couche par couche sur un texte de calibrage (`deroulement.rs`) : chaque matrice est
 //! quantifiée d'après les entrées qu'elle reçoit du modèle déjà quantifié avant elle, puis sert telle quelle à
 //! la suite. Les matrices faites vont une à une dans un dossier de reprise, dont le fichier final est tiré :
 //! la mémoire ne porte que celle qui se fait, et un travail interrompu reprend où il en était.

@@ -4,7 +4,7 @@
 //! de tenseurs y devient une seule vue, sous le nom de la matrice et dans un [`SpecPoids`] dont les octets
 //! sont calculés ligne par ligne quand on les lit. Aucun moteur ne sait qu'il y avait plusieurs tenseurs.
 //!
-//! Ajouter un format : un fichier qui trouve ses matrices et en donne les lignes, une ligne dans [`FAMILLES`].
+//! Ajouter un format : un fichier qui trouve ses matrices et en donne les lignes, une ligne dans `FAMILLES`.
 
 mod affine;
 mod awq;
