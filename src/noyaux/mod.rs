@@ -194,19 +194,21 @@ impl TableNoyaux {
         if larges && self.large.is_some() && n >= large::JETONS_MIN { Formes::LARGES } else { formes }
     }
 
-    /// Produit d'une bande de tuiles par tous les jetons ; faux si le niveau n'en a pas.
+    /// Produit d'une bande de tuiles par tous les jetons.
     ///
     /// # Panics
-    /// Les longueurs ne correspondent pas.
+    /// Les longueurs ne correspondent pas, ou le niveau n'a pas d'unité matricielle : [`Self::formes`] ne demande pas
+    /// ces entrées.
     ///
     /// # Safety
     /// Aucun autre fil ne touche aux sorties de la bande.
-    pub unsafe fn produit_large(&self, bande: &Bande<'_>) -> bool {
+    pub unsafe fn produit_large(&self, bande: &Bande<'_>) {
         bande.verifier();
-        let Some(produit) = self.large else { return false };
+        let Some(produit) = self.large else {
+            panic!("le niveau {} n'a pas d'unité matricielle", self.niveau)
+        };
         // SAFETY: instructions présentes, longueurs vérifiées, exclusivité promise par l'appelant.
         unsafe { produit(bande) };
-        true
     }
 
     /// Scores `q · k` de 16 clés pour chaque requête ; `q` : `[n][dim]`, `cles` : `[dim][16]` ; les 16

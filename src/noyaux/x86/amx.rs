@@ -301,20 +301,14 @@ unsafe fn codes_en_bf16(
             _ => codes::<4>(p),
         }
     };
-    let octet = _mm512_set1_epi32(0xFF);
     for (j, &w) in w.iter().enumerate() {
         let (echelle, decalage) = moities[j / 4];
+        let [a, b, c, d] = quatre_colonnes(w);
         let reel = |codes| _mm512_fmadd_ps(_mm512_cvtepi32_ps(codes), echelle, decalage);
-        let q = [
-            reel(_mm512_and_si512(w, octet)),
-            reel(_mm512_and_si512(_mm512_srli_epi32::<8>(w), octet)),
-            reel(_mm512_and_si512(_mm512_srli_epi32::<16>(w), octet)),
-            reel(_mm512_srli_epi32::<24>(w)),
-        ];
         // SAFETY: promis par l'appelant ; `j < 8`.
         unsafe {
-            ecrire_paire(sortie, 2 * j, q[0], q[1]);
-            ecrire_paire(sortie, 2 * j + 1, q[2], q[3]);
+            ecrire_paire(sortie, 2 * j, reel(a), reel(b));
+            ecrire_paire(sortie, 2 * j + 1, reel(c), reel(d));
         }
     }
 }
@@ -337,21 +331,28 @@ unsafe fn niveaux_en_bf16(
     let (niveaux, w) =
         unsafe { (_mm512_loadu_ps(niveaux.as_ptr()), codes::<4>(tuile.as_ptr().add(disposition.codes(b)))) };
     let echelle = _mm512_mul_ps(echelle, _mm512_set1_ps(dictionnaire.inverse));
-    let octet = _mm512_set1_epi32(0xFF);
     for (j, &w) in w.iter().enumerate() {
+        let [a, b, c, d] = quatre_colonnes(w);
         let reel = |codes| _mm512_mul_ps(_mm512_permutexvar_ps(codes, niveaux), echelle);
-        let q = [
-            reel(_mm512_and_si512(w, octet)),
-            reel(_mm512_and_si512(_mm512_srli_epi32::<8>(w), octet)),
-            reel(_mm512_and_si512(_mm512_srli_epi32::<16>(w), octet)),
-            reel(_mm512_srli_epi32::<24>(w)),
-        ];
         // SAFETY: promis par l'appelant ; `j < 8`.
         unsafe {
-            ecrire_paire(sortie, 2 * j, q[0], q[1]);
-            ecrire_paire(sortie, 2 * j + 1, q[2], q[3]);
+            ecrire_paire(sortie, 2 * j, reel(a), reel(b));
+            ecrire_paire(sortie, 2 * j + 1, reel(c), reel(d));
         }
     }
+}
+
+/// Codes des quatre colonnes d'une rangée, un par ligne.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn quatre_colonnes(rangee: __m512i) -> [__m512i; 4] {
+    let octet = _mm512_set1_epi32(0xFF);
+    [
+        _mm512_and_si512(rangee, octet),
+        _mm512_and_si512(_mm512_srli_epi32::<8>(rangee), octet),
+        _mm512_and_si512(_mm512_srli_epi32::<16>(rangee), octet),
+        _mm512_srli_epi32::<24>(rangee),
+    ]
 }
 
 /// Écrit la rangée `r` : deux colonnes de 16 lignes, arrondies en bf16 au plus proche (pair en cas d'égalité).
