@@ -55,6 +55,12 @@ impl Partiel {
     fn nouveau(n: usize, dim: usize) -> Self {
         Self { cumuls: vec![RIEN; n], y: vec![0.0; n * dim] }
     }
+
+    /// Oublie ce qui est cumulé pour `n` requêtes.
+    fn vider(&mut self, n: usize, dim: usize) {
+        self.cumuls[..n].fill(RIEN);
+        self.y[..n * dim].fill(0.0);
+    }
 }
 
 impl Brouillon {
@@ -83,9 +89,8 @@ pub(super) struct Tranches {
 }
 
 impl Tranches {
-    /// Prépare la place de `unites` unités de `nombre` tranches ; n'alloue que si elle manque.
-    fn preparer(&mut self, unites: usize, nombre: usize, requetes: usize, dim: usize) {
-        let places = unites * nombre * requetes;
+    /// Prépare `places` places pour les tranches de `unites` unités ; n'alloue que si elles manquent.
+    fn preparer(&mut self, unites: usize, places: usize, dim: usize) {
         if self.cumuls.len() < places {
             self.cumuls.resize(places, RIEN);
         }
@@ -176,8 +181,8 @@ impl Contexte<'_> {
         let nombre = (0..unites).map(|u| intervalle(unite(u)).len()).max().unwrap_or(0);
         // La place de tout le contexte pour un jeton seul : elle ne grandit pas pendant un décodage.
         let contexte = self.formes.capacite().div_ceil(TRANCHE);
-        tranches.preparer(self.architecture.nb_tetes_kv, contexte, requetes, dim);
-        tranches.preparer(unites, nombre, requetes, dim);
+        let places = (self.architecture.nb_tetes_kv * contexte).max(unites * nombre) * requetes;
+        tranches.preparer(unites, places, dim);
         let (cumuls, y) = (Partage::nouveau(&mut tranches.cumuls), Partage::nouveau(&mut tranches.y));
         let finies = &tranches.finies;
         equipe.partager(unites * nombre, 1, &|fil, plage| {
@@ -190,26 +195,22 @@ impl Contexte<'_> {
                 }
                 let n = self.preparer(unite, b);
                 self.tranche(unite, intervalle.start + rang, n, b);
-                let place = |rang: usize| (u * nombre + rang) * requetes;
-                // SAFETY: cette tranche n'est calculée que par ce fil.
-                let (c, z) = unsafe {
-                    let debut = place(rang);
+                // SAFETY: une tranche n'est écrite que par le fil qui la calcule, et n'est relue qu'une fois toutes celles
+                // de l'unité finies (compteur acquis).
+                let place = |rang: usize| unsafe {
+                    let debut = (u * nombre + rang) * requetes;
                     (cumuls.plage(debut..debut + n), y.plage(debut * dim..(debut + n) * dim))
                 };
+                let (c, z) = place(rang);
                 c.copy_from_slice(&b.tranche.cumuls[..n]);
                 z.copy_from_slice(&b.tranche.y[..n * dim]);
                 if finies[u].fetch_add(1, Ordering::AcqRel) + 1 < intervalle.len() {
                     continue;
                 }
                 finies[u].store(0, Ordering::Relaxed);
-                b.total.cumuls[..n].fill(RIEN);
-                b.total.y[..n * dim].fill(0.0);
+                b.total.vider(n, dim);
                 for rang in 0..intervalle.len() {
-                    // SAFETY: toutes les tranches de cette unité sont finies (compteur acquis), personne n'y écrit.
-                    let (c, z) = unsafe {
-                        let debut = place(rang);
-                        (cumuls.plage(debut..debut + n), y.plage(debut * dim..(debut + n) * dim))
-                    };
+                    let (c, z) = place(rang);
                     self.cumuler(&mut b.total, c, z, n);
                 }
                 self.ecrire(unite, b, sorties);
@@ -245,8 +246,7 @@ impl Contexte<'_> {
     fn unite(&self, unite: Unite<'_>, b: &mut Brouillon, sorties: &Sorties<'_>) {
         let n = self.preparer(unite, b);
         let dim = self.formes.dim;
-        b.total.cumuls[..n].fill(RIEN);
-        b.total.y[..n * dim].fill(0.0);
+        b.total.vider(n, dim);
         for tranche in self.tranches(&self.vues(unite)) {
             self.tranche(unite, tranche, n, b);
             self.cumuler(&mut b.total, &b.tranche.cumuls, &b.tranche.y, n);
