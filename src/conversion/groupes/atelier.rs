@@ -63,15 +63,25 @@ impl<'a> Atelier<'a> {
         Ok(())
     }
 
-    /// Fait la matrice `nom`, qui lit `entrees`.
-    pub(super) fn faire(&mut self, nom: &str, entrees: &Entrees, amorti: f64) -> Resultat<()> {
+    /// Fait les matrices `noms`, qui lisent `entrees` ; `None` si leurs colonnes ne s'y prêtent pas.
+    pub(super) fn faire(
+        &mut self,
+        noms: &[String],
+        entrees: &Entrees,
+        amorti: f64,
+    ) -> Resultat<Option<Vec<Quantifiee>>> {
         let colonnes = entrees.first().map_or(Ok(0), |x| x.dim(1))?;
-        if colonnes.is_multiple_of(GROUPE) {
-            let h = Hessienne::resumer(entrees, amorti)?;
-            return self.quantifier(nom, Some(&h), self.reglages.methode).map(drop);
+        if !colonnes.is_multiple_of(GROUPE) {
+            noms.iter().for_each(|nom| self.laisser(nom, colonnes));
+            return Ok(None);
         }
-        self.laisser(nom, colonnes);
-        Ok(())
+        // Les entrées ne se résument que s'il reste à faire.
+        let h = match noms.iter().all(|nom| self.est_faite(nom)) {
+            true => None,
+            false => Some(Hessienne::resumer(entrees, amorti)?),
+        };
+        let methode = self.reglages.methode;
+        noms.iter().map(|nom| self.quantifier(nom, h.as_ref(), methode)).collect::<Resultat<_>>().map(Some)
     }
 
     /// Poids de la matrice faite `nom`, tels qu'ils seront relus ; `None` si elle n'a pas été quantifiée.
@@ -168,21 +178,8 @@ impl<'a> Atelier<'a> {
 
 impl Observateur for Atelier<'_> {
     fn observer(&mut self, noms: &[String], entrees: &Entrees) -> Resultat<Option<Vec<Tensor>>> {
-        let colonnes = entrees.first().map_or(Ok(0), |x| x.dim(1))?;
-        if !colonnes.is_multiple_of(GROUPE) {
-            noms.iter().for_each(|nom| self.laisser(nom, colonnes));
-            return Ok(None);
-        }
-        // Les entrées ne se résument que s'il reste à faire.
-        let h = match noms.iter().all(|nom| self.est_faite(nom)) {
-            true => None,
-            false => Some(Hessienne::resumer(entrees, AMORTI)?),
-        };
-        let methode = self.reglages.methode;
-        noms.iter()
-            .map(|nom| en_tenseur(&self.quantifier(nom, h.as_ref(), methode)?))
-            .collect::<Resultat<_>>()
-            .map(Some)
+        let faites = self.faire(noms, entrees, AMORTI)?;
+        faites.map(|faites| faites.iter().map(en_tenseur).collect()).transpose()
     }
 }
 

@@ -135,7 +135,7 @@ fn faire_les_matrices(modele: &Modele, reglages: &Reglages, atelier: &mut Atelie
         if !atelier.est_faite("token_embd.weight") {
             let part: Vec<_> = reglages.sequences.iter().step_by(PART_TABLE).cloned().collect();
             let entrees = derouler(a, poids, None, &part, &mut atelier::Passif)?;
-            atelier.faire("token_embd.weight", &entrees, AMORTI_TABLE)?;
+            atelier.faire(&["token_embd.weight".into()], &entrees, AMORTI_TABLE)?;
         }
     } else {
         atelier.faire_sans_entrees("token_embd.weight", a.taille_cachee)?;
@@ -143,7 +143,7 @@ fn faire_les_matrices(modele: &Modele, reglages: &Reglages, atelier: &mut Atelie
     let table = atelier.relire("token_embd.weight")?;
     let entrees = derouler(a, poids, table, &reglages.sequences, atelier)?;
     if !a.plongements_lies {
-        atelier.faire("output.weight", &entrees, AMORTI)?;
+        atelier.faire(&["output.weight".into()], &entrees, AMORTI)?;
     }
     Ok(())
 }
