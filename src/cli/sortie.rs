@@ -4,10 +4,12 @@
 //! lecteur qui ferme le tuyau met fin au programme sans bruit (voir `echec`).
 
 mod exporteurs;
+mod forme;
 
 use std::io::{self, Write};
 
 pub use exporteurs::{Cellule, Colonne, Csv, Exporteur, Json, Markdown, Tableau, Texte};
+pub use forme::{OptionsForme, SORTIE};
 
 /// La sortie standard a refusé l'écriture.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,7 @@ pub use self::options::Arguments;
 use self::tableau::{Contexte, Poids};
 use super::avancement;
 use super::communs::OptionsModele;
-use super::sortie::{self, Csv, Exporteur, Markdown, Sortie, Tableau, Texte};
+use super::sortie::Tableau;
 use crate::erreur::Erreur;
 use crate::mesure::banc::{self, Compteurs, Epreuve, Mesures};
 use crate::mesure::energie::Cout;
@@ -152,16 +152,10 @@ impl Banc {
 impl options::OptionsSortie {
     /// Écrit le tableau, ou l'objet dont il fait les `epreuves`.
     fn rendre(&self, tableau: &Tableau, objet: &Value) -> Result<()> {
-        if self.json {
+        self.forme.rendre(tableau, || {
             let mut objet = objet.clone();
             objet["epreuves"] = json!(tableau.en_objets());
-            return Ok(sortie::ecrire_json(&objet)?);
-        }
-        let exporteur: &dyn Exporteur = match (self.csv, self.md) {
-            (true, _) => &Csv,
-            (_, true) => &Markdown,
-            _ => &Texte,
-        };
-        Ok(exporteur.exporter(tableau, &mut Sortie::standard())?)
+            objet
+        })
     }
 }

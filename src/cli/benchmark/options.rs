@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use super::synthetique::OptionsSynthetiques;
 use crate::cli::communs::{OptionsModele, entier_positif};
+use crate::cli::sortie::{OptionsForme, SORTIE};
 use crate::mesure::banc::{Epreuve, Genre};
 use crate::mesure::energie::Cout;
 
 const EPREUVES: &str = "Épreuves ";
 const COUT: &str = "Énergie et coût ";
 const COMPARAISON: &str = "Comparaison ";
-const SORTIE: &str = "Sortie ";
 
 /// Mesure débit, latences, mémoire et énergie
 #[derive(Debug, clap::Args)]
@@ -84,15 +84,8 @@ pub(super) struct OptionsComparaison {
 /// Forme du rapport.
 #[derive(Debug, clap::Args)]
 pub(super) struct OptionsSortie {
-    /// Écrit un objet JSON : épreuves, machine, modèle
-    #[arg(long, group = "exportation", help_heading = SORTIE)]
-    pub(super) json: bool,
-    /// Écrit du CSV
-    #[arg(long, group = "exportation", help_heading = SORTIE)]
-    pub(super) csv: bool,
-    /// Écrit un tableau Markdown
-    #[arg(long, group = "exportation", help_heading = SORTIE)]
-    pub(super) md: bool,
+    #[command(flatten)]
+    pub(super) forme: OptionsForme,
     /// Dessine les débits, et le débit selon la profondeur s'il y en a plusieurs (.svg ou .png)
     #[arg(long = "plot", value_name = "FICHIER", conflicts_with = "adversaire", help_heading = SORTIE)]
     pub(super) image: Option<PathBuf>,

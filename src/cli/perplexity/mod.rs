@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use self::calcul::{Calcul, Travail};
+use self::options::Action;
 pub use self::options::Arguments;
-use self::options::{Action, OptionsSortie};
 use self::rapport::Rapport;
 use self::sujet::Sujet;
 use self::textes::{Reglage, Textes};
 use super::communs::OptionsModele;
-use super::sortie::{self, Csv, Exporteur, Markdown, Sortie, Texte};
+use super::sortie::OptionsForme;
 use crate::erreur::Erreur;
 use crate::mesure::bilan::Bilan;
 use crate::mesure::comparaison::comparer;
@@ -129,14 +129,6 @@ fn reunir(fichiers: &[PathBuf]) -> Result<Releve> {
     Ok(releve)
 }
 
-fn rendre(rapport: &Rapport, options: &OptionsSortie) -> Result<()> {
-    if options.json {
-        return Ok(sortie::ecrire_json(&rapport.en_json())?);
-    }
-    let exporteur: &dyn Exporteur = match (options.csv, options.md) {
-        (true, _) => &Csv,
-        (_, true) => &Markdown,
-        _ => &Texte,
-    };
-    Ok(exporteur.exporter(&rapport.en_tableau(), &mut Sortie::standard())?)
+fn rendre(rapport: &Rapport, forme: &OptionsForme) -> Result<()> {
+    forme.rendre(&rapport.en_tableau(), || rapport.en_json())
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cli::communs::{OptionsModele, entier_positif};
+use crate::cli::sortie::OptionsForme;
 use crate::cli::taille;
 use crate::mesure::perplexite::Part;
 
@@ -10,7 +11,6 @@ const TEXTES: &str = "Textes ";
 const METHODE: &str = "Méthode ";
 const COMPARAISONS: &str = "Comparaisons ";
 const TRAVAIL: &str = "Longs travaux ";
-const SORTIE: &str = "Sortie ";
 
 /// Mesure la perplexité d'un modèle sur des textes
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub(super) travail: OptionsTravail,
     #[command(flatten)]
-    pub(super) sortie: OptionsSortie,
+    pub(super) sortie: OptionsForme,
     #[command(flatten)]
     pub(super) modele: OptionsModele,
 }
@@ -41,7 +41,7 @@ pub(super) enum Action {
         #[arg(value_name = "FICHIER", required = true)]
         fichiers: Vec<PathBuf>,
         #[command(flatten)]
-        sortie: OptionsSortie,
+        sortie: OptionsForme,
     },
 }
 
@@ -120,20 +120,6 @@ pub(super) struct OptionsTravail {
     /// Ne fait que cette part du travail (3/64) ; « perplexity merge » réunit les parts
     #[arg(long = "shard", value_name = "I/N", help_heading = TRAVAIL)]
     pub(super) part: Option<Part>,
-}
-
-/// Forme du rapport.
-#[derive(Debug, Clone, clap::Args)]
-pub(super) struct OptionsSortie {
-    /// Écrit un objet JSON : tous les chiffres, le manifeste des textes, la machine
-    #[arg(long, group = "exportation", help_heading = SORTIE)]
-    pub(super) json: bool,
-    /// Écrit du CSV
-    #[arg(long, group = "exportation", help_heading = SORTIE)]
-    pub(super) csv: bool,
-    /// Écrit un tableau Markdown
-    #[arg(long, group = "exportation", help_heading = SORTIE)]
-    pub(super) md: bool,
 }
 
 const AIDE: &str = "\
