@@ -15,7 +15,7 @@ pub const PLACE: usize = 2 * BLOC;
 /// Ce que les matrices d'un produit lisent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Formes {
-    /// Des entiers de 16 bits par blocs de 32.
+    /// Des entiers de 8 ou 16 bits par blocs de 32.
     pub entiers: bool,
     /// Des f32.
     pub flottants: bool,
@@ -50,6 +50,7 @@ pub struct Activations {
     formes: Formes,
     codes: Vec<[i8; PLACE]>,
     echelles: Vec<f32>,
+    fins: Vec<bool>,
     sommes: Vec<Sommes>,
     x: Vec<f32>,
     larges: Vec<u16>,
@@ -65,6 +66,8 @@ pub struct Panneau<'a> {
     pub codes: &'a [[i8; PLACE]],
     /// Échelle de chaque place.
     pub echelles: &'a [f32],
+    /// Par place, si elle a des restes : ceux d'une place qui n'en a pas sont nuls, et ne se lisent pas.
+    pub fins: &'a [bool],
     /// Sommes de chaque place.
     pub sommes: &'a [Sommes],
     /// Valeurs en f32, une par place (blocs d'une colonne).
@@ -78,6 +81,7 @@ pub struct Ecriture<'a> {
     formes: Formes,
     codes: Partage<'a, [i8; PLACE]>,
     echelles: Partage<'a, f32>,
+    fins: Partage<'a, bool>,
     sommes: Partage<'a, Sommes>,
     x: Partage<'a, f32>,
     larges: Partage<'a, u16>,
@@ -89,6 +93,8 @@ pub struct BlocQuantifie {
     pub codes: [i8; PLACE],
     /// Échelle.
     pub echelle: f32,
+    /// S'il a des restes.
+    pub est_fin: bool,
     /// Sommes des deux moitiés, en unités d'échelle.
     pub sommes: [i32; 2],
 }
@@ -100,6 +106,7 @@ impl Activations {
         let blocs = if formes.entiers { n * (colonnes / BLOC) } else { 0 };
         self.codes.resize(blocs, [0; PLACE]);
         self.echelles.resize(blocs, 0.0);
+        self.fins.resize(blocs, false);
         self.sommes.resize(blocs, Sommes::default());
         self.x.resize(if formes.flottants { n * colonnes } else { 0 }, 0.0);
         let places = if formes.larges { n.next_multiple_of(LARGEUR) * colonnes } else { 0 };
@@ -114,6 +121,7 @@ impl Activations {
             formes,
             codes: Partage::nouveau(&mut self.codes),
             echelles: Partage::nouveau(&mut self.echelles),
+            fins: Partage::nouveau(&mut self.fins),
             sommes: Partage::nouveau(&mut self.sommes),
             x: Partage::nouveau(&mut self.x),
             larges: Partage::nouveau(&mut self.larges),
@@ -151,6 +159,7 @@ impl Activations {
             largeur,
             codes: &self.codes[places.clone()],
             echelles: &self.echelles[places.clone()],
+            fins: &self.fins[places.clone()],
             sommes: &self.sommes[places],
             x: &self.x[debut * valeurs..(debut + largeur) * valeurs],
         }
@@ -181,6 +190,7 @@ impl Ecriture<'_> {
         unsafe {
             self.codes.plage(place..place + 1)[0] = bloc.codes;
             self.echelles.plage(place..place + 1)[0] = bloc.echelle;
+            self.fins.plage(place..place + 1)[0] = bloc.est_fin;
             let [a, b] = [bloc.echelle * bloc.sommes[0] as f32, bloc.echelle * bloc.sommes[1] as f32];
             let sommes = Sommes { total: a + b, zero: -8.0 * (a + b), moities: [-8.0 * a, -8.0 * b] };
             self.sommes.plage(place..place + 1)[0] = sommes;

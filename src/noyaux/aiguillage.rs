@@ -12,7 +12,7 @@ pub enum Niveau {
     Generique,
     /// x86 : AVX2, FMA et F16C.
     Avx2,
-    /// x86 : AVX-512 F, BW, VL et VNNI.
+    /// x86 : AVX-512 F, BW, DQ, VL et VNNI.
     Avx512,
     /// x86 : AVX-512, et AMX en bf16 pour l'amorçage.
     Amx,
@@ -49,7 +49,11 @@ impl Niveau {
                 Self::Avx2 => a!("avx2") && a!("fma") && a!("f16c"),
                 Self::Avx512 => {
                     Self::Avx2.est_disponible()
-                        && (a!("avx512f") && a!("avx512bw") && a!("avx512vl") && a!("avx512vnni"))
+                        && a!("avx512f")
+                        && a!("avx512bw")
+                        && a!("avx512dq")
+                        && a!("avx512vl")
+                        && a!("avx512vnni")
                 }
                 Self::Amx => Self::Avx512.est_disponible() && super::x86::amx::est_permis(),
                 Self::Neon | Self::Dotprod => false,

@@ -76,7 +76,7 @@ pub struct TableNoyaux {
 
 /// Recompile les calculs élémentaires pour un niveau, sous les attributs donnés, et en fait une table.
 macro_rules! table_elementaire {
-    ($niveau:expr, $produits:expr, $scores:expr, $ponderer:expr $(, #[$attribut:meta])?) => {{
+    ($niveau:expr, $produits:expr, $scores:expr, $ponderer:expr, $quantifier:expr $(, #[$attribut:meta])?) => {{
         use $crate::noyaux::activations::Ecriture;
         use $crate::noyaux::{elementaires as e, kv};
         $(#[$attribut])?
@@ -94,7 +94,7 @@ macro_rules! table_elementaire {
         $(#[$attribut])?
         unsafe fn ranger(x: &[f32], place: (usize, usize), vers: &Ecriture<'_>) {
             // SAFETY: transmis tel quel.
-            unsafe { e::ranger(x, place, vers) };
+            unsafe { e::ranger(x, place, vers, |x| $quantifier(x)) };
         }
         $(#[$attribut])?
         fn silu_fois(porte: &mut [f32], montee: &[f32]) {
@@ -175,8 +175,9 @@ impl TableNoyaux {
             assert_eq!(panneau.x.len(), panneau.largeur * colonnes, "valeurs du panneau");
         } else {
             let places = panneau.largeur * (colonnes / BLOC);
-            let longueurs = [panneau.codes.len(), panneau.echelles.len(), panneau.sommes.len()];
-            assert!(longueurs == [places; 3], "codes, échelles et sommes du panneau");
+            let Panneau { codes, echelles, fins, sommes, .. } = panneau;
+            let vont = codes.len() == places && echelles.len() == places && fins.len() == places;
+            assert!(vont && sommes.len() == places, "codes, échelles, restes et sommes du panneau");
         }
         // SAFETY: la table n'est bâtie que si le processeur a ces instructions ; les longueurs, dont
         // dépendent toutes les adresses lues, viennent d'être vérifiées.

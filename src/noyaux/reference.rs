@@ -6,8 +6,7 @@ use super::activations::{PLACE, Panneau};
 use super::aiguillage::Niveau;
 use super::dictionnaire::Dictionnaire;
 use super::disposition::{BLOC, Disposition, LIGNES};
-use super::table_elementaire;
-use super::{Produit, TableNoyaux};
+use super::{Produit, TableNoyaux, elementaires, table_elementaire};
 
 /// Table de ce niveau.
 pub(super) fn table() -> TableNoyaux {
@@ -28,7 +27,7 @@ pub(super) fn table() -> TableNoyaux {
         produit::<{ Disposition::Nf4 as usize }>,
         produit::<{ Disposition::Fp4 as usize }>,
     ];
-    table_elementaire!(Niveau::Generique, produits, scores, ponderer)
+    table_elementaire!(Niveau::Generique, produits, scores, ponderer, elementaires::quantifier_bloc)
 }
 
 /// Codes d'un bloc, zéro non retranché : `[colonne][ligne]`.

@@ -10,19 +10,19 @@ use super::groupes;
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
-use crate::noyaux::{Produit, TableNoyaux, table_elementaire};
+use crate::noyaux::{Produit, TableNoyaux, elementaires, table_elementaire};
 
 /// Lignes d'un quart de tuile : un registre.
 pub(super) const QUART: usize = 4;
 
 /// Table du niveau NEON ; tout processeur aarch64 l'a.
 pub(in crate::noyaux) fn table() -> TableNoyaux {
-    table_elementaire!(Niveau::Neon, produits::<false>(), scores, ponderer)
+    table_elementaire!(Niveau::Neon, produits::<false>(), scores, ponderer, elementaires::quantifier_bloc)
 }
 
 /// Table du niveau NEON et `dotprod` ; à n'employer que si le processeur l'a.
 pub(in crate::noyaux) fn table_dotprod() -> TableNoyaux {
-    table_elementaire!(Niveau::Dotprod, produits::<true>(), scores, ponderer)
+    table_elementaire!(Niveau::Dotprod, produits::<true>(), scores, ponderer, elementaires::quantifier_bloc)
 }
 
 fn produits<const DOT: bool>() -> [Produit; Disposition::TOUTES.len()] {
@@ -144,6 +144,9 @@ unsafe fn moities<const DOT: bool>(w: &[int8x16_t; 8], p: &Panneau<'_>, place: u
             }
             if plan == 0 {
                 sommes = [vshlq_n_s32::<8>(sommes[0]), vshlq_n_s32::<8>(sommes[1])];
+                if !p.fins[place] {
+                    break;
+                }
             }
         }
         sommes

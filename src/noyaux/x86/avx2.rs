@@ -3,14 +3,13 @@
 // Comme en AVX-512 : aucune fonction fermée passée à la bibliothèque standard.
 use std::arch::x86_64::*;
 
-use half::f16;
-
+use super::attention_avx2::{ponderer, scores};
 use super::groupes_avx2 as groupes;
-use super::{par_groupes, precharger, produits};
+use super::{a_des_restes, par_groupes, precharger, produits, selon_restes};
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
-use crate::noyaux::{TableNoyaux, table_elementaire};
+use crate::noyaux::{TableNoyaux, elementaires, table_elementaire};
 
 /// Lignes d'une moitié de tuile.
 pub(super) const MOITIE: usize = 8;
@@ -22,6 +21,7 @@ pub(in crate::noyaux) fn table() -> TableNoyaux {
         produits!(),
         scores,
         ponderer,
+        elementaires::quantifier_bloc,
         #[target_feature(enable = "avx2,fma,f16c")]
     )
 }
@@ -115,19 +115,27 @@ pub(super) unsafe fn scalaires<const BITS: usize>(w: &[__m256i; 8], q: *const i8
 }
 
 /// Produits scalaires d'un bloc par une place, une moitié par nombre : `256 · Σ w·code + Σ w·reste`, zéro non
-/// retranché (sauf à 8 bits), à multiplier par l'échelle de la place.
+/// retranché (sauf à 8 bits), à multiplier par l'échelle de la place ; sans `RESTES`, ils sont nuls.
 ///
 /// # Safety
 /// `place` est une place du panneau.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn moities<const BITS: usize>(w: &[__m256i; 8], p: &Panneau<'_>, place: usize) -> [__m256i; 2] {
+unsafe fn moities<const BITS: usize, const RESTES: bool>(
+    w: &[__m256i; 8],
+    p: &Panneau<'_>,
+    place: usize,
+) -> [__m256i; 2] {
     // SAFETY: promis par l'appelant.
     unsafe {
         let x = p.codes.as_ptr().add(place).cast::<i8>();
         let [a, b] = scalaires::<BITS>(w, x);
+        let [a, b] = [_mm256_slli_epi32::<8>(a), _mm256_slli_epi32::<8>(b)];
+        if !RESTES {
+            return [a, b];
+        }
         let [c, d] = scalaires::<BITS>(w, x.add(BLOC));
-        [_mm256_add_epi32(_mm256_slli_epi32::<8>(a), c), _mm256_add_epi32(_mm256_slli_epi32::<8>(b), d)]
+        [_mm256_add_epi32(a, c), _mm256_add_epi32(b, d)]
     }
 }
 
@@ -137,9 +145,13 @@ unsafe fn moities<const BITS: usize>(w: &[__m256i; 8], p: &Panneau<'_>, place: u
 /// `place` est une place du panneau.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-pub(super) unsafe fn entier<const BITS: usize>(w: &[__m256i; 8], p: &Panneau<'_>, place: usize) -> __m256 {
+pub(super) unsafe fn entier<const BITS: usize, const RESTES: bool>(
+    w: &[__m256i; 8],
+    p: &Panneau<'_>,
+    place: usize,
+) -> __m256 {
     // SAFETY: promis par l'appelant.
-    let [a, b] = unsafe { moities::<BITS>(w, p, place) };
+    let [a, b] = unsafe { moities::<BITS, RESTES>(w, p, place) };
     _mm256_cvtepi32_ps(_mm256_add_epi32(a, b))
 }
 
@@ -203,23 +215,25 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
                 precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe());
             }
             let (echelle, minimum) = (huit_f16(e), if MINIMUM { huit_f16(e.add(32)) } else { y[0] });
-            for (c, y) in y.iter_mut().enumerate() {
-                let produit = entier::<BITS>(&w, p, place + c);
-                let sommes = &*p.sommes.as_ptr().add(place + c);
-                let x = _mm256_set1_ps(*p.echelles.as_ptr().add(place + c));
-                if MINIMUM {
-                    *y = _mm256_fmadd_ps(produit, _mm256_mul_ps(echelle, x), *y);
-                    *y = _mm256_fmadd_ps(minimum, _mm256_set1_ps(sommes.total), *y);
-                } else {
-                    // À 8 bits, le zéro est déjà retranché.
-                    let zero = match BITS {
-                        4 => sommes.zero,
-                        5 => 2.0 * sommes.zero,
-                        _ => 0.0,
-                    };
-                    *y = _mm256_fmadd_ps(_mm256_fmadd_ps(produit, x, _mm256_set1_ps(zero)), echelle, *y);
+            selon_restes!(a_des_restes::<N>(p, place), |RESTES| {
+                for (c, y) in y.iter_mut().enumerate() {
+                    let produit = entier::<BITS, RESTES>(&w, p, place + c);
+                    let sommes = &*p.sommes.as_ptr().add(place + c);
+                    let x = _mm256_set1_ps(*p.echelles.as_ptr().add(place + c));
+                    if MINIMUM {
+                        *y = _mm256_fmadd_ps(produit, _mm256_mul_ps(echelle, x), *y);
+                        *y = _mm256_fmadd_ps(minimum, _mm256_set1_ps(sommes.total), *y);
+                    } else {
+                        // À 8 bits, le zéro est déjà retranché.
+                        let zero = match BITS {
+                            4 => sommes.zero,
+                            5 => 2.0 * sommes.zero,
+                            _ => 0.0,
+                        };
+                        *y = _mm256_fmadd_ps(_mm256_fmadd_ps(produit, x, _mm256_set1_ps(zero)), echelle, *y);
+                    }
                 }
-            }
+            });
         }
     }
     ecrire(&y, &mut sorties[c0..], moitie);
@@ -270,13 +284,15 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
                 let entiers =
                     |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())));
                 let (echelle, minimum) = (entiers(e), entiers(e.add(LIGNES)));
-                for c in 0..N {
-                    let produit = entier::<BITS>(&w, p, place + c);
-                    let d = _mm256_mul_ps(echelle, _mm256_set1_ps(*p.echelles.as_ptr().add(place + c)));
-                    produits[c] = _mm256_fmadd_ps(produit, d, produits[c]);
-                    let somme = _mm256_set1_ps((*p.sommes.as_ptr().add(place + c)).total);
-                    minima[c] = _mm256_fmadd_ps(minimum, somme, minima[c]);
-                }
+                selon_restes!(a_des_restes::<N>(p, place), |RESTES| {
+                    for c in 0..N {
+                        let produit = entier::<BITS, RESTES>(&w, p, place + c);
+                        let d = _mm256_mul_ps(echelle, _mm256_set1_ps(*p.echelles.as_ptr().add(place + c)));
+                        produits[c] = _mm256_fmadd_ps(produit, d, produits[c]);
+                        let somme = _mm256_set1_ps((*p.sommes.as_ptr().add(place + c)).total);
+                        minima[c] = _mm256_fmadd_ps(minimum, somme, minima[c]);
+                    }
+                });
             }
         }
         // SAFETY: superbloc `s` de la tuile.
@@ -330,15 +346,18 @@ unsafe fn superblocs_signes_n<const N: usize>(
                 let signees =
                     |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
                 let (premiere, seconde) = (signees(e), signees(e.add(LIGNES)));
-                for (c, produit) in produits.iter_mut().enumerate() {
-                    let [u, v] = moities::<6>(&w, p, place + c);
-                    let zeros = (*p.sommes.as_ptr().add(place + c)).moities;
-                    let x = _mm256_set1_ps(*p.echelles.as_ptr().add(place + c));
-                    let reel =
-                        |i, zero: f32| _mm256_fmadd_ps(_mm256_cvtepi32_ps(i), x, _mm256_set1_ps(4.0 * zero));
-                    *produit = _mm256_fmadd_ps(reel(u, zeros[0]), premiere, *produit);
-                    *produit = _mm256_fmadd_ps(reel(v, zeros[1]), seconde, *produit);
-                }
+                selon_restes!(a_des_restes::<N>(p, place), |RESTES| {
+                    for (c, produit) in produits.iter_mut().enumerate() {
+                        let [u, v] = moities::<6, RESTES>(&w, p, place + c);
+                        let zeros = (*p.sommes.as_ptr().add(place + c)).moities;
+                        let x = _mm256_set1_ps(*p.echelles.as_ptr().add(place + c));
+                        let reel = |i, zero: f32| {
+                            _mm256_fmadd_ps(_mm256_cvtepi32_ps(i), x, _mm256_set1_ps(4.0 * zero))
+                        };
+                        *produit = _mm256_fmadd_ps(reel(u, zeros[0]), premiere, *produit);
+                        *produit = _mm256_fmadd_ps(reel(v, zeros[1]), seconde, *produit);
+                    }
+                });
             }
         }
         // SAFETY: superbloc `s` de la tuile.
@@ -412,72 +431,6 @@ unsafe fn huit_poids<const D: usize>(p: *const u8) -> __m256 {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(mots))
             }
             _ => _mm256_loadu_ps(p.cast()),
-        }
-    }
-}
-
-/// Scores de 16 clés.
-#[target_feature(enable = "avx2,fma,f16c")]
-fn scores(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: usize) {
-    par_groupes!(q.len() / dim, [4, 2, 1], |i, N| {
-        let mut s = [[_mm256_setzero_ps(); 2]; N];
-        for d in 0..dim {
-            // SAFETY: `cles` a `dim` rangées de 16, `q` `dim` valeurs par requête (vérifié par la table).
-            unsafe {
-                let debut = cles.as_ptr().add(d * LIGNES).cast::<u8>();
-                let k = [huit_f16(debut), huit_f16(debut.add(16))];
-                for (r, s) in s.iter_mut().enumerate() {
-                    let q = _mm256_set1_ps(*q.as_ptr().add((i + r) * dim + d));
-                    s[0] = _mm256_fmadd_ps(k[0], q, s[0]);
-                    s[1] = _mm256_fmadd_ps(k[1], q, s[1]);
-                }
-            }
-        }
-        for (r, s) in s.into_iter().enumerate() {
-            // SAFETY: 16 places à `i · pas` (vérifié par la table).
-            unsafe {
-                _mm256_storeu_ps(sorties.as_mut_ptr().add((i + r) * pas), s[0]);
-                _mm256_storeu_ps(sorties.as_mut_ptr().add((i + r) * pas).add(MOITIE), s[1]);
-            }
-        }
-    });
-}
-
-/// Somme pondérée de valeurs, 8 dimensions à la fois, puis une à une.
-#[target_feature(enable = "avx2,fma,f16c")]
-fn ponderer(p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]) {
-    let nb = v.len() / dim;
-    let entieres = dim / MOITIE * MOITIE;
-    for d in (0..entieres).step_by(MOITIE) {
-        par_groupes!(y.len() / dim, [4, 2, 1], |i, N| {
-            // SAFETY: `d + 8 ≤ dim` ; `y` a `n` lignes de `dim`, `v` en a `nb`.
-            unsafe {
-                let place = |r: usize| (i + r) * dim + d;
-                let mut cumul = [_mm256_setzero_ps(); N];
-                for (r, cumul) in cumul.iter_mut().enumerate() {
-                    *cumul = _mm256_loadu_ps(y.as_ptr().add(place(r)));
-                }
-                for j in 0..nb {
-                    let valeurs = huit_f16(v.as_ptr().add(j * dim + d).cast());
-                    for (r, cumul) in cumul.iter_mut().enumerate() {
-                        *cumul = _mm256_fmadd_ps(
-                            _mm256_set1_ps(*p.as_ptr().add((i + r) * pas + j)),
-                            valeurs,
-                            *cumul,
-                        );
-                    }
-                }
-                for (r, cumul) in cumul.into_iter().enumerate() {
-                    _mm256_storeu_ps(y.as_mut_ptr().add(place(r)), cumul);
-                }
-            }
-        });
-    }
-    for (p, y) in p.chunks(pas).zip(y.chunks_exact_mut(dim)) {
-        for (p, v) in p.iter().zip(v.chunks_exact(dim)) {
-            for (y, v) in y[entieres..].iter_mut().zip(&v[entieres..]) {
-                *y += p * v.to_f32();
-            }
         }
     }
 }

@@ -2,13 +2,13 @@
 
 // Une fonction fermée passée à la bibliothèque standard (`map`, `from_fn`…) n'y serait pas compilée pour ces
 // registres : ici, des boucles, et des fonctions fermées appelées sur place seulement.
+use std::arch::asm;
 use std::arch::x86_64::*;
 
-use half::f16;
-
+use super::attention_avx512::{ponderer, scores};
 use super::groupes_avx512 as groupes;
-use super::{par_groupes, pour_chaque, precharger, produits};
-use crate::noyaux::activations::Panneau;
+use super::{a_des_restes, par_groupes, pour_chaque, precharger, produits};
+use crate::noyaux::activations::{PLACE, Panneau};
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
 use crate::noyaux::{TableNoyaux, table_elementaire};
@@ -20,7 +20,8 @@ pub(in crate::noyaux) fn table() -> TableNoyaux {
         produits!(),
         scores,
         ponderer,
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,fma,f16c")]
+        super::entrees_avx512::quantifier_bloc,
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
     )
 }
 
@@ -63,31 +64,65 @@ pub(super) unsafe fn codes<const BITS: usize>(p: *const u8) -> [__m512i; 8] {
     w
 }
 
-/// Produit scalaire des rangées `DEBUT..FIN` d'un bloc par une place : `256 · Σ w·code + Σ w·reste`, zéro non
-/// retranché, à multiplier par l'échelle de la place.
+/// Ajoute à chaque voie le produit scalaire de ses quatre codes par les quatre qui sont à `O` octets de `q`.
+///
+/// Écrite à la main : LLVM en ferait une adresse à index, que le processeur coupe en deux opérations.
 ///
 /// # Safety
-/// `place` est une place du panneau.
+/// `q + O` porte quatre octets.
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
-pub(super) unsafe fn scalaire<const DEBUT: usize, const FIN: usize>(
-    w: &[__m512i; 8],
-    p: &Panneau<'_>,
-    place: usize,
-) -> __m512 {
-    // SAFETY: quatre codes à la fois, parmi les 64 octets de la place promise par l'appelant.
-    let quatre = |i: usize| unsafe {
-        _mm512_set1_epi32(p.codes.as_ptr().add(place).cast::<i32>().add(i).read_unaligned())
-    };
-    // Deux chaînes : une seule serait trop lente.
-    let [mut hauts, mut bas] = [_mm512_setzero_si512(); 2];
-    for (j, w) in w[DEBUT..FIN].iter().enumerate() {
-        hauts = _mm512_dpbusd_epi32(hauts, *w, quatre(DEBUT + j));
-        bas = _mm512_dpbusd_epi32(bas, *w, quatre(8 + DEBUT + j));
+pub(super) unsafe fn quatre<const O: usize>(mut somme: __m512i, w: __m512i, q: *const i8) -> __m512i {
+    // SAFETY: lecture promise par l'appelant ; instruction présente.
+    unsafe {
+        asm!(
+            "vpdpbusd {somme}, {w}, dword ptr [{q} + {o}]{{1to16}}",
+            somme = inout(zmm_reg) somme,
+            w = in(zmm_reg) w,
+            q = in(reg) q,
+            o = const O,
+            options(pure, readonly, nostack, preserves_flags),
+        );
     }
-    let somme = _mm512_add_epi32(_mm512_slli_epi32::<8>(hauts), bas);
-    _mm512_cvtepi32_ps(somme)
+    somme
 }
+
+/// Produits scalaires des rangées `$debut` à `$fin` d'un bloc par `$n` places, `[__m512; $n]` : `256 · Σ w·code + Σ
+/// w·reste`, zéro non retranché, à multiplier par l'échelle de la place. Les places doivent être du panneau.
+///
+/// Jeton par jeton dans chaque rangée : autant de chaînes de sommes que de jetons, dont aucune n'attend. Une macro : une
+/// fonction de cette taille ne serait pas compilée sur place, et ses résultats passeraient par la mémoire.
+macro_rules! scalaires {
+    ($w:expr, $debut:literal..$fin:literal, $p:expr, $place:expr, $n:expr) => {{
+        let mut sommes = [_mm512_setzero_si512(); $n];
+        let q = $p.codes.as_ptr().add($place).cast::<i8>();
+        pour_chaque!(8, |J| {
+            if J + 1 > $debut && J < $fin {
+                pour_chaque!($n, |C| {
+                    sommes[C] = quatre::<{ PLACE * C + 4 * J }>(sommes[C], $w[J], q);
+                });
+            }
+        });
+        pour_chaque!($n, |C| {
+            sommes[C] = _mm512_slli_epi32::<8>(sommes[C]);
+        });
+        if a_des_restes::<$n>($p, $place) {
+            pour_chaque!(8, |J| {
+                if J + 1 > $debut && J < $fin {
+                    pour_chaque!($n, |C| {
+                        sommes[C] = quatre::<{ PLACE * C + BLOC + 4 * J }>(sommes[C], $w[J], q);
+                    });
+                }
+            });
+        }
+        let mut produits = [_mm512_setzero_ps(); $n];
+        pour_chaque!($n, |C| {
+            produits[C] = _mm512_cvtepi32_ps(sommes[C]);
+        });
+        produits
+    }};
+}
+pub(super) use scalaires;
 
 /// Le même nombre dans les 16 voies.
 ///
@@ -149,9 +184,10 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
                 precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe());
             }
             let (echelle, minimum) = (seize_f16(e), if MINIMUM { seize_f16(e.add(32)) } else { y[0] });
+
+            let produits = scalaires!(w, 0..8, p, place, N);
             pour_chaque!(N, |C| {
-                let place = place + C;
-                let produit = scalaire::<0, 8>(&w, p, place);
+                let (place, produit) = (place + C, produits[C]);
                 let sommes = p.sommes.as_ptr().add(place);
                 let x = partout(p.echelles.as_ptr().add(place));
                 if MINIMUM {
@@ -178,10 +214,11 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(super) fn ecrire<const N: usize>(y: &[__m512; N], sorties: &mut [[f32; LIGNES]]) {
-    for (y, sortie) in y.iter().zip(sorties) {
+    // Rang constant, comme tout ce qui touche à `y` : une boucle le mettrait en mémoire.
+    pour_chaque!(N, |C| {
         // SAFETY: une sortie est exactement un registre.
-        unsafe { _mm512_storeu_ps(sortie.as_mut_ptr(), *y) };
-    }
+        unsafe { _mm512_storeu_ps(sorties[C].as_mut_ptr(), y[C]) };
+    });
 }
 
 /// Superblocs à échelle et minimum entiers par bloc (Q4_K, Q5_K).
@@ -227,10 +264,12 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
                 let entiers =
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())));
                 let (echelle, minimum) = (entiers(e), entiers(e.add(LIGNES)));
+
+                let entiers = scalaires!(w, 0..8, p, place, N);
                 pour_chaque!(N, |C| {
                     let place = place + C;
                     let d = _mm512_mul_ps(echelle, partout(p.echelles.as_ptr().add(place)));
-                    produits[C] = _mm512_fmadd_ps(scalaire::<0, 8>(&w, p, place), d, produits[C]);
+                    produits[C] = _mm512_fmadd_ps(entiers[C], d, produits[C]);
                     let total = partout(&raw const (*p.sommes.as_ptr().add(place)).total);
                     minima[C] = _mm512_fmadd_ps(minimum, total, minima[C]);
                 });
@@ -241,10 +280,10 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
             let debut = tuile.as_ptr().add(disposition.superechelles(s));
             (seize_f16(debut), seize_f16(debut.add(32)))
         };
-        for c in 0..N {
-            y[c] = _mm512_fmadd_ps(d, produits[c], y[c]);
-            y[c] = _mm512_fnmadd_ps(dmin, minima[c], y[c]);
-        }
+        pour_chaque!(N, |C| {
+            y[C] = _mm512_fmadd_ps(d, produits[C], y[C]);
+            y[C] = _mm512_fnmadd_ps(dmin, minima[C], y[C]);
+        });
     }
     ecrire(&y, &mut sorties[c0..]);
 }
@@ -285,14 +324,16 @@ unsafe fn superblocs_signes_n<const N: usize>(
                 let signees =
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
                 let (premiere, seconde) = (signees(e), signees(e.add(LIGNES)));
+
+                let (bas, hauts) = (scalaires!(w, 0..4, p, place, N), scalaires!(w, 4..8, p, place, N));
                 pour_chaque!(N, |C| {
                     let place = place + C;
                     let x = partout(p.echelles.as_ptr().add(place));
                     let sommes = p.sommes.as_ptr().add(place);
                     let quatre = _mm512_set1_ps(4.0);
-                    let bas = _mm512_mul_ps(scalaire::<0, 4>(&w, p, place), x);
+                    let bas = _mm512_mul_ps(bas[C], x);
                     let bas = _mm512_fmadd_ps(partout(&raw const (*sommes).moities[0]), quatre, bas);
-                    let haut = _mm512_mul_ps(scalaire::<4, 8>(&w, p, place), x);
+                    let haut = _mm512_mul_ps(hauts[C], x);
                     let haut = _mm512_fmadd_ps(partout(&raw const (*sommes).moities[1]), quatre, haut);
                     produits[C] = _mm512_fmadd_ps(bas, premiere, produits[C]);
                     produits[C] = _mm512_fmadd_ps(haut, seconde, produits[C]);
@@ -301,9 +342,9 @@ unsafe fn superblocs_signes_n<const N: usize>(
         }
         // SAFETY: superbloc `s` de la tuile.
         let d = unsafe { seize_f16(tuile.as_ptr().add(Disposition::K6.superechelles(s))) };
-        for c in 0..N {
-            y[c] = _mm512_fmadd_ps(d, produits[c], y[c]);
-        }
+        pour_chaque!(N, |C| {
+            y[C] = _mm512_fmadd_ps(d, produits[C], y[C]);
+        });
     }
     ecrire(&y, &mut sorties[c0..]);
 }
@@ -378,60 +419,5 @@ unsafe fn seize_poids<const D: usize>(p: *const u8) -> __m512 {
             }
             _ => _mm512_loadu_ps(p.cast()),
         }
-    }
-}
-
-/// Scores de 16 clés.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn scores(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: usize) {
-    par_groupes!(q.len() / dim, [8, 4, 2, 1], |i, N| {
-        let mut s = [[_mm512_setzero_ps(); 2]; N];
-        for d in 0..dim {
-            // SAFETY: `cles` a `dim` rangées de 16, `q` `dim` valeurs par requête (vérifié par la table).
-            unsafe {
-                let k = seize_f16(cles.as_ptr().add(d * LIGNES).cast());
-                for (r, s) in s.iter_mut().enumerate() {
-                    let q = _mm512_set1_ps(*q.as_ptr().add((i + r) * dim + d));
-                    s[d % 2] = _mm512_fmadd_ps(k, q, s[d % 2]);
-                }
-            }
-        }
-        for (r, [a, b]) in s.into_iter().enumerate() {
-            // SAFETY: 16 places à `i · pas` (vérifié par la table).
-            unsafe { _mm512_storeu_ps(sorties.as_mut_ptr().add((i + r) * pas), _mm512_add_ps(a, b)) };
-        }
-    });
-}
-
-/// Somme pondérée de valeurs, 16 dimensions à la fois ; la dernière tranche est masquée.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn ponderer(p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]) {
-    let nb = v.len() / dim;
-    for d in (0..dim).step_by(LIGNES) {
-        let masque = ((1u32 << (dim - d).min(LIGNES)) - 1) as __mmask16;
-        par_groupes!(y.len() / dim, [8, 4, 2, 1], |i, N| {
-            // SAFETY: le masque borne chaque accès à la ligne ; `y` a `n` lignes, `v` en a `nb`.
-            unsafe {
-                let place = |r: usize| (i + r) * dim + d;
-                let mut cumul = [_mm512_setzero_ps(); N];
-                for (r, cumul) in cumul.iter_mut().enumerate() {
-                    *cumul = _mm512_maskz_loadu_ps(masque, y.as_ptr().add(place(r)));
-                }
-                for j in 0..nb {
-                    let mots = _mm256_maskz_loadu_epi16(masque, v.as_ptr().add(j * dim + d).cast());
-                    let valeurs = _mm512_cvtph_ps(mots);
-                    for (r, cumul) in cumul.iter_mut().enumerate() {
-                        *cumul = _mm512_fmadd_ps(
-                            _mm512_set1_ps(*p.as_ptr().add((i + r) * pas + j)),
-                            valeurs,
-                            *cumul,
-                        );
-                    }
-                }
-                for (r, cumul) in cumul.into_iter().enumerate() {
-                    _mm512_mask_storeu_ps(y.as_mut_ptr().add(place(r)), masque, cumul);
-                }
-            }
-        });
     }
 }

@@ -2,9 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::avx512::{codes, ecrire, partout, scalaire, seize_f16};
-use super::{par_groupes, pour_chaque, precharger};
-use crate::noyaux::activations::Panneau;
+use super::avx512::{codes, ecrire, partout, quatre, scalaires, seize_f16};
+use super::{a_des_restes, par_groupes, pour_chaque, precharger};
+use crate::noyaux::activations::{PLACE, Panneau};
 use crate::noyaux::dictionnaire::Dictionnaire;
 use crate::noyaux::disposition::{BLOC, Disposition, LIGNES};
 
@@ -42,10 +42,11 @@ unsafe fn affine_n<const N: usize>(
             for moitie in 0..2 {
                 let w = codes::<4>(debut.add(moitie * D.geometrie().codes));
                 let place = (b + moitie) * p.largeur + c0;
+
+                let produits = scalaires!(w, 0..8, p, place, N);
                 pour_chaque!(N, |C| {
-                    let produit = scalaire::<0, 8>(&w, p, place + C);
                     let x = partout(p.echelles.as_ptr().add(place + C));
-                    y[C] = _mm512_fmadd_ps(produit, _mm512_mul_ps(echelle, x), y[C]);
+                    y[C] = _mm512_fmadd_ps(produits[C], _mm512_mul_ps(echelle, x), y[C]);
                     let sommes = p.sommes.as_ptr().add(place + C);
                     y[C] = _mm512_fmadd_ps(minimum, partout(&raw const (*sommes).total), y[C]);
                 });
@@ -105,10 +106,11 @@ unsafe fn dictionnaire_n<const D: usize, const N: usize>(
                 (*w, *fin) = (_mm512_shuffle_epi8(hauts, *w), _mm512_shuffle_epi8(bas, *w));
             }
             let echelle = _mm512_mul_ps(seize_f16(tuile.as_ptr().add(disposition.echelles(b))), inverse);
+
+            let (hauts, bas) = (scalaires!(w, 0..8, p, place, N), scalaires!(fin, 0..8, p, place, N));
             pour_chaque!(N, |C| {
                 let place = place + C;
-                let (hauts, bas) = (scalaire::<0, 8>(&w, p, place), scalaire::<0, 8>(&fin, p, place));
-                let produit = _mm512_fmadd_ps(hauts, _mm512_set1_ps(128.0), bas);
+                let produit = _mm512_fmadd_ps(hauts[C], _mm512_set1_ps(128.0), bas[C]);
                 // −128 · 128 · somme : les 128 du plan haut, tirés de −8 · somme.
                 let zero = partout(&raw const (*p.sommes.as_ptr().add(place)).zero);
                 let zero = _mm512_mul_ps(zero, _mm512_set1_ps(2048.0));
