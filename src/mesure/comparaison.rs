@@ -25,10 +25,10 @@ pub struct Comparaison {
     pub passages: usize,
 }
 
-/// Compare deux relevés des mêmes textes.
+/// Compare deux relevés des mêmes textes, sur les passages que l'un et l'autre notent en entier.
 ///
 /// # Errors
-/// Les textes diffèrent, ou la méthode n'en note qu'une partie, qui dépend du segmenteur.
+/// Les textes diffèrent, aucun passage n'est noté en entier, ou la méthode n'en note qu'une partie, qui dépend du segmenteur.
 pub fn comparer(a: &Releve, b: &Releve) -> Resultat<Comparaison> {
     if a.identite.textes_sha256 != b.identite.textes_sha256 {
         return Err(Erreur::Usage("ces mesures ne portent pas sur les mêmes textes".into()));
@@ -40,7 +40,7 @@ pub fn comparer(a: &Releve, b: &Releve) -> Resultat<Comparaison> {
     }
     let par_document = a.textes.len() >= DOCUMENTS_MIN;
     let (bits_a, bits_b) = (bits_par_passage(a, par_document), bits_par_passage(b, par_document));
-    let unites: Vec<(f64, f64)> = octets_par_passage(a, par_document)
+    let unites: Vec<(f64, f64)> = passages_communs(a, b, par_document)
         .into_iter()
         .map(|(passage, octets)| {
             let bits = |bits: &BTreeMap<_, f64>| bits.get(&passage).copied().unwrap_or(0.0);
@@ -48,6 +48,11 @@ pub fn comparer(a: &Releve, b: &Releve) -> Resultat<Comparaison> {
         })
         .collect();
     let (difference, octets) = unites.iter().fold((0.0, 0.0), |s, u| (s.0 + u.0, s.1 + u.1));
+    if octets == 0.0 {
+        return Err(Erreur::Usage(format!(
+            "aucun passage de {OCTETS_BLOC} octets n'est noté en entier par les deux modèles : notez plus de fenêtres (--chunks)"
+        )));
+    }
     let (intervalle, passages) = (intervalle_de_rapport(&unites), unites.len());
     Ok(Comparaison { difference: difference / octets, intervalle, passages })
 }
@@ -64,14 +69,37 @@ fn bits_par_passage(releve: &Releve, par_document: bool) -> BTreeMap<Passage, f6
     bits
 }
 
-fn octets_par_passage(releve: &Releve, par_document: bool) -> Vec<(Passage, f64)> {
+/// Blocs notés en entier au début de chaque texte : tous, ou ceux d'avant le dernier touché si les fenêtres ont manqué.
+fn blocs_entiers(releve: &Releve) -> Vec<u32> {
+    let mut portees = vec![(0.0, 0); releve.textes.len()];
+    for (texte, note) in releve.notes_par_texte() {
+        let (octets, dernier) = &mut portees[texte];
+        *octets += note.octets;
+        *dernier = note.blocs.iter().map(|b| b.0).fold(*dernier, u32::max);
+    }
+    let entiers = portees.into_iter().zip(&releve.textes).map(|((octets, dernier), texte)| {
+        // Les octets de chaque jeton sont ramenés à ceux du texte : leur somme est à un arrondi près.
+        let est_note = octets > texte.octets as f64 - 0.5;
+        if est_note { u32::try_from(texte.octets.div_ceil(OCTETS_BLOC)).unwrap_or(u32::MAX) } else { dernier }
+    });
+    entiers.collect()
+}
+
+/// Passages que les deux modèles notent en entier, et leurs octets.
+fn passages_communs(a: &Releve, b: &Releve, par_document: bool) -> Vec<(Passage, f64)> {
     let mut passages = Vec::new();
-    for (rang, texte) in releve.textes.iter().enumerate() {
+    for ((rang, texte), (a, b)) in
+        a.textes.iter().enumerate().zip(blocs_entiers(a).into_iter().zip(blocs_entiers(b)))
+    {
+        let communs = a.min(b);
+        let debuts = (0..texte.octets).step_by(OCTETS_BLOC);
         if par_document {
-            passages.push(((rang, 0), texte.octets as f64));
+            if communs as usize >= debuts.len() {
+                passages.push(((rang, 0), texte.octets as f64));
+            }
             continue;
         }
-        for (bloc, debut) in (0..).zip((0..texte.octets).step_by(OCTETS_BLOC)) {
+        for (bloc, debut) in (0..communs).zip(debuts) {
             passages.push(((rang, bloc), (texte.octets - debut).min(OCTETS_BLOC) as f64));
         }
     }

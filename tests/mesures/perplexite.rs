@@ -143,6 +143,33 @@ fn des_modeles_se_comparent_sur_les_memes_octets() {
 }
 
 #[test]
+fn une_comparaison_ecourtee_ne_compte_que_les_passages_notes() {
+    let atelier = Atelier::nouveau();
+    for graine in [1, 2] {
+        let (code, _, erreur) = atelier.lancer_sans_modele(&format!(
+            "benchmark --shape couches=1,largeur=64,tetes=2,mlp=96,vocabulaire=300,lie --type f32 --seed {graine} --export {graine}.gguf",
+        ));
+        assert_eq!(code, Some(0), "{erreur}");
+    }
+    atelier.ecrire("a.txt", &b"abcdefgh ".repeat(1200));
+    let comparer = |fenetres: usize| {
+        let ligne = "perplexity -m 1.gguf -f a.txt -c 32 --json --compare 2.gguf";
+        let (code, sortie, erreur) = atelier.lancer_sans_modele(&format!("{ligne} --chunks {fenetres}"));
+        (code, serde_json::from_str::<Value>(&sortie).unwrap_or_default(), erreur)
+    };
+    let (_, rapport, erreur) = comparer(135);
+    let comparaison = &rapport["comparaisons"][0];
+    // 10 800 octets font trois blocs, dont le dernier touché ne compte pas.
+    assert!((1..3).contains(&comparaison["passages"].as_u64().unwrap()), "{erreur} {rapport}");
+    // Un texte périodique se note partout pareil : l'écart est celui des deux notes.
+    let bits = |i: usize| rapport["modeles"][i]["bits_par_octet"].as_f64().unwrap();
+    let ecart = comparaison["ecart_bits_par_octet"].as_f64().unwrap();
+    assert!((ecart / (bits(1) - bits(0)) - 1.0).abs() < 0.05, "{rapport}");
+    let (code, _, erreur) = comparer(1);
+    assert!(code == Some(2) && erreur.contains("--chunks"), "{erreur}");
+}
+
+#[test]
 fn une_divergence_se_mesure_contre_un_modele_ou_contre_ses_logits() {
     let atelier = Atelier::nouveau();
     let (code, _, erreur) = atelier.lancer_sans_modele(

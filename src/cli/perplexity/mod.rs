@@ -88,9 +88,8 @@ fn comparer_modeles(arguments: &Arguments) -> Result<()> {
     let mut mesures = Vec::new();
     for (sujet, nom) in sujets.iter().zip(&noms) {
         let mut releve = Calcul::des_textes(sujet, &textes, reglage)?.executer(Travail::default())?;
-        // Deux quantifications d'un même modèle portent le même nom : les fichiers les distinguent.
-        if let Some(nom) = nom.as_deref().and_then(|n| Path::new(n).file_stem()) {
-            releve.modele = nom.to_string_lossy().into_owned();
+        if let Some(nom) = nom {
+            releve.modele = nom_du_fichier(nom, &noms);
         }
         mesures.push((releve, sujet.bits_par_poids()));
     }
@@ -102,6 +101,15 @@ fn comparer_modeles(arguments: &Arguments) -> Result<()> {
         image::dessiner(&rapport).dessiner(chemin)?;
     }
     rendre(&rapport, &arguments.sortie)
+}
+
+/// Nom d'un modèle comparé à d'autres. Deux quantifications d'un même modèle portent le même nom : les fichiers les
+/// distinguent, par leur extension s'il le faut.
+fn nom_du_fichier(chemin: &str, tous: &[Option<String>]) -> String {
+    let racine = |chemin: &str| Path::new(chemin).file_stem().map(|n| n.to_string_lossy().into_owned());
+    let homonymes = tous.iter().flatten().filter(|c| racine(c) == racine(chemin)).count();
+    let nom = if homonymes > 1 { Path::new(chemin).file_name() } else { Path::new(chemin).file_stem() };
+    nom.map_or_else(|| chemin.to_owned(), |n| n.to_string_lossy().into_owned())
 }
 
 /// Perplexité d'un modèle sur des textes, à la façon de llama.cpp : fenêtres de 512 jetons, `fenetres` au plus
