@@ -26,6 +26,16 @@ pub struct Nuage {
     pub series: Vec<Serie>,
 }
 
+/// Où va le nom d'un point, en pixels sous lui, selon le nombre de ses voisins déjà nommés.
+const HAUTEURS_DE_NOM: [i32; 5] = [-10, 14, -30, 34, -50];
+
+/// Hauteur du nom d'un point, placé en parts des axes, et retient ce point : les noms de voisins s'écartent.
+fn hauteur_du_nom(nommes: &mut Vec<(f64, f64)>, (x, y): (f64, f64)) -> i32 {
+    let voisins = nommes.iter().filter(|(a, b)| (x - a).abs() < 0.3 && (y - b).abs() < 0.1).count();
+    nommes.push((x, y));
+    HAUTEURS_DE_NOM[voisins % HAUTEURS_DE_NOM.len()]
+}
+
 /// Une suite de points reliés ; une série d'un seul point porte son nom à côté de lui.
 pub struct Serie {
     /// Nom, pour la légende.
@@ -96,6 +106,7 @@ impl Nuage {
             .label_style(style(15))
             .axis_desc_style(style(17))
             .draw()?;
+        let mut nommes: Vec<(f64, f64)> = Vec::new();
         for (serie, couleur) in self.series.iter().zip(COULEURS.iter().cycle()) {
             let trait_ = couleur.stroke_width(2);
             let ligne = LineSeries::new(serie.points.iter().map(|p| (p.x, p.y)), trait_);
@@ -115,7 +126,8 @@ impl Nuage {
                 // À droite du graphique, le nom va à gauche de son point.
                 let a_droite = seul.x > f64::midpoint(x0, x1);
                 let cote = if a_droite { HPos::Right } else { HPos::Left };
-                let place = (if a_droite { -10 } else { 10 }, -10);
+                let hauteur = hauteur_du_nom(&mut nommes, (seul.x / (x1 - x0), seul.y / (y1 - y0)));
+                let place = (if a_droite { -10 } else { 10 }, hauteur);
                 let police = style(15).pos(Pos::new(cote, VPos::Center));
                 let nom = Text::new(abreger(&serie.nom, 40), place, police);
                 graphique.draw_series(std::iter::once(EmptyElement::at((seul.x, seul.y)) + nom))?;
