@@ -29,7 +29,7 @@ const CACHES: usize = 4;
 /// Dernier cache supposé quand le système ne le dit pas.
 const CACHE_SUPPOSE: usize = 64 << 20;
 
-const TYPES: [SpecPoids; 10] = [
+const TYPES: [SpecPoids; 14] = [
     SpecPoids::F32,
     SpecPoids::F16,
     SpecPoids::Bf16,
@@ -40,6 +40,10 @@ const TYPES: [SpecPoids; 10] = [
     SpecPoids::Q4K,
     SpecPoids::Q5K,
     SpecPoids::Q6K,
+    SpecPoids::Affine4,
+    SpecPoids::Affine5,
+    SpecPoids::Affine8,
+    SpecPoids::Nf4,
 ];
 
 fn main() {
