@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::cache::ClesValeurs;
 use super::poids::{Couche, matrice, norme};
 use super::{Groupe, activer, ajouter, attention_groupe, lineaire};
-use crate::erreur::Resultat;
+use crate::erreur::{Erreur, Resultat};
 use crate::modele::Architecture;
 use crate::poids::Poids;
 
@@ -23,7 +23,8 @@ pub trait Observateur {
     /// Les matrices `noms` vont lire `entrees` ; rend ce qui les remplace, ou `None` pour les garder.
     ///
     /// # Errors
-    /// Le travail est interrompu ou échoue : le déroulement s'arrête.
+    /// Le travail est interrompu ou échoue : le déroulement s'arrête. Il s'arrête aussi s'il n'est pas rendu autant
+    /// de matrices que de noms.
     fn observer(&mut self, noms: &[String], entrees: &Entrees) -> Resultat<Option<Vec<Tensor>>>;
 }
 
@@ -134,7 +135,11 @@ impl Etape<'_> {
         entrees: &Entrees,
     ) -> Resultat<Option<[Tensor; N]>> {
         let noms = noms.map(|nom| format!("blk.{}.{nom}.weight", self.i));
-        let remplacees = self.observateur.observer(&noms, entrees)?;
-        Ok(remplacees.and_then(|r| r.try_into().ok()))
+        let Some(remplacees) = self.observateur.observer(&noms, entrees)? else { return Ok(None) };
+        let nombre = remplacees.len();
+        let remplacees = remplacees.try_into().map_err(|_| {
+            Erreur::Usage(format!("{nombre} matrices pour en remplacer {N} ({})", noms.join(", ")))
+        })?;
+        Ok(Some(remplacees))
     }
 }
