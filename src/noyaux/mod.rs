@@ -17,6 +17,8 @@ pub mod large;
 pub mod matrice;
 pub mod partage;
 pub mod produit;
+pub mod rangs;
+pub mod recompilation;
 pub mod reemballage;
 pub mod reference;
 #[cfg(target_arch = "x86_64")]

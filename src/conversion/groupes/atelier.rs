@@ -1,6 +1,7 @@
 //! Fait les matrices une à une, à mesure que le modèle se déroule.
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use super::arrondi::{Methode, Quantifiee, cout, quantifier};
 use super::grille::{GROUPE, Grille};
@@ -11,6 +12,9 @@ use crate::erreur::{Erreur, Resultat};
 use crate::modele::Modele;
 use crate::moteur::reference::deroulement::{Entrees, Observateur};
 use crate::noyaux::TableNoyaux;
+
+/// Poids d'une somme partielle.
+const TRANCHE: usize = 1 << 14;
 
 /// Bits des lignes de la table que le budget favorise.
 const BITS_HAUTS: u32 = 5;
@@ -116,10 +120,8 @@ impl<'a> Atelier<'a> {
             _ => quantifier(hauts, Grille::Ras { bits: BITS_HAUTS }).suivie_de(basse),
         };
         let relus = faite.valeurs();
-        let carre = |x: f32| f64::from(x) * f64::from(x);
-        let erreur: f64 = poids.iter().zip(&relus).map(|(w, q)| carre(w - q)).sum();
-        let energie: f64 = poids.iter().map(|&w| carre(w)).sum();
-        let [cout, cout_total] = cout(&poids, &relus, h);
+        let [erreur, energie] = ecarts(&poids, &relus);
+        let [cout, cout_total] = cout(&self.table, &poids, &relus, h);
         let relatif = |a: f64, b: f64| if a == 0.0 { 0.0 } else { (a / b).sqrt() };
         let ligne = LigneGroupes {
             nom: nom.to_owned(),
@@ -181,6 +183,17 @@ impl Observateur for Atelier<'_> {
         let faites = self.faire(noms, entrees, AMORTI)?;
         faites.map(|faites| faites.iter().map(en_tenseur).collect()).transpose()
     }
+}
+
+/// `Σ (w − q)²` et `Σ w²`, additionnés dans le même ordre quel que soit le nombre de fils.
+fn ecarts(poids: &[f32], relus: &[f32]) -> [f64; 2] {
+    let carre = |x: f32| f64::from(x) * f64::from(x);
+    let parts: Vec<[f64; 2]> = poids
+        .par_chunks(TRANCHE)
+        .zip(relus.par_chunks(TRANCHE))
+        .map(|(w, q)| [w.iter().zip(q).map(|(w, q)| carre(w - q)).sum(), w.iter().map(|&w| carre(w)).sum()])
+        .collect();
+    parts.iter().fold([0.0; 2], |[a, b], [c, d]| [a + c, b + d])
 }
 
 fn en_tenseur(q: &Quantifiee) -> Resultat<Tensor> {

@@ -2,11 +2,15 @@
 
 use half::{bf16, f16};
 
+use super::calculs::{entier_proche, replier};
 use super::doubles;
 use crate::quant::dictionnaires::NF4;
 
 /// Poids d'un groupe, dans toutes les grilles.
 pub(super) const GROUPE: usize = 64;
+
+/// Poids d'un groupe traités ensemble.
+const VOIES: usize = 16;
 
 /// Échelle et zéro d'un groupe : `poids = niveau(code) · échelle + zéro`.
 pub(super) type Parametres = [f32; 2];
@@ -57,8 +61,7 @@ impl Grille {
     #[inline(always)]
     pub(super) fn coder(self, x: f32) -> u8 {
         if self != Self::Nf4 {
-            // Une conversion sature, et rend 0 pour NaN.
-            return ((x + 0.5) as u8).min(((1u16 << self.bits()) - 1) as u8);
+            return entier_proche(x, self.dernier()) as u8;
         }
         let mut code = 0;
         for pas in [8, 4, 2, 1] {
@@ -68,6 +71,26 @@ impl Grille {
             }
         }
         code as u8
+    }
+
+    /// Niveaux les plus proches.
+    #[inline(always)]
+    fn approcher(self, x: [f32; VOIES]) -> [f32; VOIES] {
+        let mut niveaux = [NF4[0]; VOIES];
+        if self != Self::Nf4 {
+            let dernier = self.dernier();
+            for k in 0..VOIES {
+                niveaux[k] = entier_proche(x[k], dernier);
+            }
+            return niveaux;
+        }
+        for i in 1..NF4.len() {
+            let seuil = 0.5 * (NF4[i - 1] + NF4[i]);
+            for k in 0..VOIES {
+                niveaux[k] = if x[k] > seuil { NF4[i] } else { niveaux[k] };
+            }
+        }
+        niveaux
     }
 
     /// Échelle et zéro arrondis comme le fichier les gardera ; ceux de NF4 dépendent de leurs voisins, et
@@ -88,45 +111,71 @@ impl Grille {
 
     /// Échelle et zéro qui rendent minimale l'erreur pondérée : on resserre l'étendue pas à pas, et pour
     /// chaque essai on résout les moindres carrés à codes fixés.
-    pub(super) fn chercher(self, poids: &[f32], importances: &[f32]) -> Parametres {
+    #[inline(always)]
+    pub(super) fn chercher(self, poids: &[f32; GROUPE], importances: &[f32; GROUPE]) -> Parametres {
         let (min, max) = etendue(poids);
         if max - min == 0.0 && self != Self::Nf4 || max.max(-min) == 0.0 {
             return [0.0, min];
         }
-        let essais = if self == Self::Nf4 { (70..=104).step_by(2) } else { (64..=102).step_by(2) };
-        let mut meilleur = (f32::INFINITY, self.arrondir(self.etaler(poids)));
-        for part in essais.map(|p| p as f32 / 100.0) {
-            let depart = match self {
+        let depuis = if self == Self::Nf4 { 70 } else { 64 };
+        let mut meilleur = (f32::INFINITY, [0.0; 2]);
+        for part in (depuis..=104).step_by(2).map(|p| p as f32 / 100.0) {
+            let depart = self.arrondir(match self {
                 Self::Nf4 => [max.max(-min) * part, 0.0],
                 _ => [(max - min) * part / self.dernier(), 0.5 * ((max + min) - (max - min) * part)],
-            };
-            let ajuste = self.arrondir(self.resoudre(poids, importances, depart));
-            for parametres in [depart, ajuste] {
-                let erreur = self.erreur(poids, importances, parametres);
-                if erreur < meilleur.0 {
-                    meilleur = (erreur, parametres);
-                }
+            });
+            let (erreur, sommes) = self.essayer(poids, importances, depart);
+            if erreur < meilleur.0 {
+                meilleur = (erreur, depart);
+            }
+            let ajuste = self.arrondir(self.resoudre(&sommes, depart));
+            let (erreur, _) = self.essayer(poids, importances, ajuste);
+            if erreur < meilleur.0 {
+                meilleur = (erreur, ajuste);
             }
         }
         meilleur.1
     }
 
+    #[inline(always)]
     fn dernier(self) -> f32 {
         f32::from((1u16 << self.bits()) - 1)
     }
 
-    /// Moindres carrés pondérés pour les codes que donne `depart`.
-    fn resoudre(self, poids: &[f32], importances: &[f32], depart: Parametres) -> Parametres {
-        let inverse = inverse(depart[0]);
-        let (mut p, mut px, mut pn, mut pnn, mut pnx) = (0.0, 0.0, 0.0, 0.0, 0.0);
-        for (&x, &h) in poids.iter().zip(importances) {
-            let n = self.niveau(self.coder((x - depart[1]) * inverse));
-            p += h;
-            px += h * x;
-            pn += h * n;
-            pnn += h * n * n;
-            pnx += h * n * x;
+    /// Erreur pondérée du groupe sous ces nombres, et de quoi les ajuster aux codes qu'ils donnent.
+    #[inline(always)]
+    fn essayer(
+        self,
+        poids: &[f32; GROUPE],
+        importances: &[f32; GROUPE],
+        [echelle, zero]: Parametres,
+    ) -> (f32, Sommes) {
+        let inverse = inverse(echelle);
+        let [mut erreur, mut p, mut px, mut pn, mut pnn, mut pnx] = [[0.0f32; VOIES]; 6];
+        for (x, h) in poids.as_chunks::<VOIES>().0.iter().zip(importances.as_chunks::<VOIES>().0) {
+            let mut places = [0.0; VOIES];
+            for k in 0..VOIES {
+                places[k] = (x[k] - zero) * inverse;
+            }
+            let n = self.approcher(places);
+            for k in 0..VOIES {
+                let ecart = n[k] * echelle + zero - x[k];
+                let (hx, hn) = (h[k] * x[k], h[k] * n[k]);
+                erreur[k] += h[k] * ecart * ecart;
+                p[k] += h[k];
+                px[k] += hx;
+                pn[k] += hn;
+                pnn[k] += hn * n[k];
+                pnx[k] += hn * x[k];
+            }
         }
+        let (p, px, pn) = (replier(p), replier(px), replier(pn));
+        (replier(erreur), Sommes { p, px, pn, pnn: replier(pnn), pnx: replier(pnx) })
+    }
+
+    /// Moindres carrés pondérés pour les codes que donne `depart`.
+    #[inline(always)]
+    fn resoudre(self, &Sommes { p, px, pn, pnn, pnx }: &Sommes, depart: Parametres) -> Parametres {
         if !self.a_un_zero() {
             return if pnn > 0.0 { [pnx / pnn, 0.0] } else { depart };
         }
@@ -137,22 +186,24 @@ impl Grille {
         let echelle = (p * pnx - pn * px) / determinant;
         [echelle, (px - echelle * pn) / p]
     }
+}
 
-    fn erreur(self, poids: &[f32], importances: &[f32], [echelle, zero]: Parametres) -> f32 {
-        let inverse = inverse(echelle);
-        let terme = |(&x, &h): (&f32, &f32)| {
-            let ecart = self.niveau(self.coder((x - zero) * inverse)) * echelle + zero - x;
-            h * ecart * ecart
-        };
-        poids.iter().zip(importances).map(terme).sum()
-    }
+/// Sommes pondérées d'un groupe : des importances, des poids, des niveaux, de leurs carrés et produits.
+struct Sommes {
+    p: f32,
+    px: f32,
+    pn: f32,
+    pnn: f32,
+    pnx: f32,
 }
 
 /// Inverse d'une échelle, ou 0.
+#[inline(always)]
 pub(super) fn inverse(echelle: f32) -> f32 {
     if echelle == 0.0 { 0.0 } else { echelle.recip() }
 }
 
+#[inline(always)]
 fn etendue(poids: &[f32]) -> (f32, f32) {
     poids.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(min, max), &x| (min.min(x), max.max(x)))
 }
@@ -176,10 +227,10 @@ mod tests {
 
     #[test]
     fn la_recherche_ne_fait_jamais_pire_que_l_etendue() {
-        let poids: Vec<f32> = (0..64).map(|i| ((i * 37 % 64) as f32 / 32.0 - 1.0).powi(3)).collect();
-        let importances: Vec<f32> = (0..64).map(|i| 1.0 + (i % 5) as f32).collect();
+        let poids: [f32; 64] = std::array::from_fn(|i| ((i * 37 % 64) as f32 / 32.0 - 1.0).powi(3));
+        let importances: [f32; 64] = std::array::from_fn(|i| 1.0 + (i % 5) as f32);
         for grille in [Grille::Ras { bits: 4 }, Grille::Ras { bits: 5 }, Grille::Mlx, Grille::Nf4] {
-            let erreur = |p| grille.erreur(&poids, &importances, p);
+            let erreur = |p| grille.essayer(&poids, &importances, p).0;
             let etalee = erreur(grille.arrondir(grille.etaler(&poids)));
             assert!(erreur(grille.chercher(&poids, &importances)) < etalee, "{grille:?}");
             assert_eq!(grille.chercher(&[0.0; 64], &importances), [0.0, 0.0], "{grille:?}");

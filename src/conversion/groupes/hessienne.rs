@@ -5,15 +5,25 @@
 //! colonne sait de combien se décaler pour compenser leurs erreurs (GPTQ, LDLQ : Frantar et coll., 2023 ; Chee
 //! et coll., 2023). Les colonnes se traitent des plus actives aux moins actives.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use super::calculs::scalaire_double;
 use crate::erreur::{Erreur, Resultat};
+use crate::noyaux::TableNoyaux;
+use crate::noyaux::recompilation::Calcul;
 
 /// Colonnes factorisées à la fois.
 const PANNEAU: usize = 48;
+
+/// Lignes de `XᵀX` calculées à la fois : assez pour un bon produit, peu pour ne presque rien calculer deux fois.
+const BANDE: usize = 128;
+
+/// Séquences d'un produit.
+const PAQUET: usize = 8;
 
 /// Entrées d'une matrice, résumées.
 pub(super) struct Hessienne {
@@ -33,21 +43,19 @@ impl Hessienne {
     /// # Errors
     /// Entrées non finies, ou calcul impossible.
     pub(super) fn resumer(entrees: &[Tensor], amorti: f64) -> Resultat<Self> {
-        let mut somme: Option<Tensor> = None;
-        let mut jetons = 0;
+        let (mut jetons, mut h) = (0, Vec::new());
         // Par paquets de séquences : un produit de quelques lignes n'emploie pas tous les fils.
-        for paquet in entrees.chunks(4) {
+        for paquet in entrees.chunks(PAQUET) {
             let x = Tensor::cat(paquet, 0)?;
             jetons += x.dim(0)?;
-            let carre = x.t()?.matmul(&x)?;
-            somme = Some(match somme {
-                Some(s) => (s + carre)?,
-                None => carre,
-            });
+            h.resize(x.dim(1)? * x.dim(1)?, 0.0);
+            ajouter_carre(&x, &mut h)?;
         }
-        let somme = somme.ok_or_else(|| Erreur::Usage("aucune entrée de calibrage".into()))?;
-        let n = somme.dim(0)?;
-        let mut h = (somme / jetons.max(1) as f64)?.flatten_all()?.to_vec1::<f32>()?;
+        if jetons == 0 {
+            return Err(Erreur::Usage("aucune entrée de calibrage".into()));
+        }
+        let n = h.len().isqrt();
+        symetriser(n, &mut h, 1.0 / jetons as f32);
         if h.iter().any(|x| !x.is_finite()) {
             return Err(Erreur::Usage("des entrées de calibrage ne sont pas finies".into()));
         }
@@ -72,8 +80,8 @@ impl Hessienne {
     }
 
     /// `U` dans l'ordre de traitement, ligne par ligne ; nulle sous la diagonale. Calculée au premier appel.
-    pub(super) fn facteur(&self) -> &[f32] {
-        self.u.get_or_init(|| factoriser(self.n, &self.h, &self.ordre))
+    pub(super) fn facteur(&self, table: &TableNoyaux) -> &[f32] {
+        self.u.get_or_init(|| factoriser(table, self.n, &self.h, &self.ordre))
     }
 
     /// Importance de la colonne `j`.
@@ -87,57 +95,90 @@ impl Hessienne {
     }
 }
 
+/// Ajoute à `h` le triangle supérieur de `XᵀX`, et un peu plus.
+fn ajouter_carre(x: &Tensor, h: &mut [f32]) -> Resultat<()> {
+    let n = x.dim(1)?;
+    for debut in (0..n).step_by(BANDE) {
+        let lignes = BANDE.min(n - debut);
+        let gauche = x.narrow(1, debut, lignes)?.t()?;
+        let bande = gauche.matmul(&x.narrow(1, debut, n - debut)?)?.flatten_all()?.to_vec1::<f32>()?;
+        let places = h[debut * n..].par_chunks_mut(n);
+        places.zip(bande.par_chunks(n - debut)).for_each(|(h, bande)| {
+            h[debut..].iter_mut().zip(bande).for_each(|(h, x)| *h += x);
+        });
+    }
+    Ok(())
+}
+
+/// Multiplie `h` par `facteur`, et recopie son triangle supérieur dans l'autre.
+fn symetriser(n: usize, h: &mut [f32], facteur: f32) {
+    h.par_iter_mut().for_each(|x| *x *= facteur);
+    for i in 0..n {
+        for j in 0..i {
+            h[i * n + j] = h[j * n + i];
+        }
+    }
+}
+
 /// `U` de `H` dont lignes et colonnes sont prises dans `ordre`.
 ///
 /// `A` est le facteur de Cholesky ordinaire de la matrice retournée, lui-même retourné.
-fn factoriser(n: usize, h: &[f32], ordre: &[u32]) -> Vec<f32> {
+fn factoriser(table: &TableNoyaux, n: usize, h: &[f32], ordre: &[u32]) -> Vec<f32> {
     let place = |i: usize| ordre[n - 1 - i] as usize;
-    let mut m: Vec<f64> = (0..n * n).map(|k| f64::from(h[place(k / n) * n + place(k % n)])).collect();
-    cholesky(n, &mut m);
+    let mut m = vec![0.0; n * n];
+    m.par_chunks_mut(n).enumerate().for_each(|(i, ligne)| {
+        let h = &h[place(i) * n..][..n];
+        ligne.iter_mut().enumerate().for_each(|(j, x)| *x = f64::from(h[place(j)]));
+    });
+    cholesky(table, n, &mut m);
+    let inverses: Vec<f64> = (0..n).map(|i| m[i * n + i].recip()).collect();
     let mut u = vec![0.0; n * n];
-    for i in 0..n {
-        for j in i + 1..n {
-            let (r, c) = (n - 1 - i, n - 1 - j);
-            u[i * n + j] = (m[r * n + c] / m[c * n + c]) as f32;
+    u.par_chunks_mut(n).enumerate().for_each(|(i, ligne)| {
+        let m = &m[(n - 1 - i) * n..][..n];
+        for (j, x) in ligne.iter_mut().enumerate().skip(i + 1) {
+            *x = (m[n - 1 - j] * inverses[n - 1 - j]) as f32;
         }
-    }
+    });
     u
 }
 
 /// Facteur de Cholesky, sur place, dans le triangle inférieur de `m` (symétrique, définie positive).
-fn cholesky(n: usize, m: &mut [f64]) {
+fn cholesky(table: &TableNoyaux, n: usize, m: &mut [f64]) {
     for debut in (0..n).step_by(PANNEAU) {
         let fin = (debut + PANNEAU).min(n);
         let (haut, bas) = m.split_at_mut(fin * n);
         for i in debut..fin {
             let (avant, ligne) = haut.split_at_mut(i * n);
-            for j in debut..i {
-                let autre = &avant[j * n..j * n + n];
-                ligne[j] = (ligne[j] - produit(&ligne[..j], &autre[..j])) / autre[j];
-            }
-            let reste = ligne[i] - produit(&ligne[..i], &ligne[..i]);
+            table.executer(Elimination { lignes: avant, n, colonnes: debut..i, ligne: &mut *ligne });
+            let reste = ligne[i] - ligne[..i].iter().map(|x| x * x).sum::<f64>();
             ligne[i] = reste.max(f64::MIN_POSITIVE).sqrt();
         }
+        let haut = &*haut;
         bas.par_chunks_mut(n).for_each(|ligne| {
-            for j in debut..fin {
-                let autre = &haut[j * n..j * n + n];
-                ligne[j] = (ligne[j] - produit(&ligne[..j], &autre[..j])) / autre[j];
-            }
+            table.executer(Elimination { lignes: haut, n, colonnes: debut..fin, ligne });
         });
     }
 }
 
-/// Produit scalaire à plusieurs cumuls, que le compilateur sait vectoriser.
-fn produit(a: &[f64], b: &[f64]) -> f64 {
-    let (blocs_a, reste_a) = a.as_chunks::<8>();
-    let (blocs_b, reste_b) = b.as_chunks::<8>();
-    let mut cumuls = [0.0; 8];
-    for (a, b) in blocs_a.iter().zip(blocs_b) {
-        for k in 0..8 {
-            cumuls[k] += a[k] * b[k];
+/// Colonnes d'une ligne du facteur, d'après les `lignes` qui les précèdent.
+struct Elimination<'a> {
+    lignes: &'a [f64],
+    n: usize,
+    colonnes: Range<usize>,
+    ligne: &'a mut [f64],
+}
+
+impl Calcul for Elimination<'_> {
+    type Sortie = ();
+
+    #[inline(always)]
+    fn faire(self) {
+        let Self { lignes, n, colonnes, ligne } = self;
+        for j in colonnes {
+            let autre = &lignes[j * n..(j + 1) * n];
+            ligne[j] = (ligne[j] - scalaire_double(&ligne[..j], &autre[..j])) / autre[j];
         }
     }
-    cumuls.iter().sum::<f64>() + reste_a.iter().zip(reste_b).map(|(a, b)| a * b).sum::<f64>()
 }
 
 #[cfg(test)]
@@ -157,7 +198,8 @@ mod tests {
         let direct: f64 = (0..n * n).map(|k| e[k / n] * f64::from(h.h[k]) * e[k % n]).sum();
         // D_j² se déduit du facteur et de la diagonale : H_jj = Σ_k≥j A_jk², A_jk = U_jk · D_k.
         let place = |p: usize| h.ordre[p] as usize;
-        let u = |p: usize, q: usize| f64::from(h.facteur()[p * n + q]);
+        let table = TableNoyaux::choisir(None).unwrap();
+        let u = |p: usize, q: usize| f64::from(h.facteur(&table)[p * n + q]);
         let mut d2 = vec![0.0; n];
         for p in (0..n).rev() {
             let suite: f64 = (p + 1..n).map(|q| u(p, q).powi(2) * d2[q]).sum();

@@ -7,10 +7,12 @@
 
 mod arrondi;
 mod atelier;
+mod calculs;
 mod doubles;
 mod grille;
 mod hessienne;
 mod reprise;
+mod retour;
 mod sortie_gguf;
 mod sortie_hub;
 
