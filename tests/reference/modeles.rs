@@ -221,8 +221,8 @@ impl Essai {
             .collect();
         let metadonnees = metadonnees.iter().map(|(c, v)| (c.as_str(), v));
         let mut ecrivain = EcrivainGguf::creer(chemin, metadonnees, &prevus).unwrap();
-        for (forme, valeurs) in poids.values() {
-            let spec = if forme.len() == 2 { self.spec } else { SpecPoids::F32 };
+        for (nom, (forme, valeurs)) in &poids {
+            let spec = if forme.len() == 2 { self.spec_de(nom) } else { SpecPoids::F32 };
             ecrivain.ecrire(&encoder(spec, valeurs)).unwrap();
         }
         ecrivain.achever().unwrap();
