@@ -1,5 +1,5 @@
 // Copies d'avance des poids : chaque chaîne a en mémoire partagée un anneau d'étapes, que remplit le moteur de
-// copie de la carte (Hopper), mené par une chaîne à part. Les poids ne dépendent de rien : l'anneau franchit
+// copie de la carte (Hopper), mené par des chaînes à part. Les poids ne dépendent de rien : l'anneau franchit
 // les instructions, et la mémoire de la carte ne s'arrête pas pendant qu'un vecteur s'échange entre les blocs.
 // Sans moteur de copie, il n'y a pas d'anneau : chacun lit ses poids quand il en a besoin.
 
@@ -52,7 +52,7 @@ struct Part {
 
 // L'anneau, vu de la chaîne qui le lit, le temps d'un produit.
 struct Anneau {
-    u32 debut, barrieres, phases, taille;
+    u32 debut, barrieres, phases, taille, rendues;
     int places, place;
 
     // Un autre format que celui du produit d'avant repart d'un anneau vide.
@@ -64,23 +64,20 @@ struct Anneau {
         places = min(PLACES_MAX, octets / (int)taille);
         place = format == commun.formats[chaine] ? commun.places[chaine] : 0;
         phases = commun.phases[chaine];
+        rendues = commun.rendues[chaine];
     }
 
-    // La plus ancienne étape : son adresse partagée.
-    __device__ __forceinline__ u32 prendre() const {
+    // Lit la plus ancienne étape, d'un format `T` qui est celui de l'anneau, et rend sa place.
+    template <int T>
+    __device__ __forceinline__ Unite<T> lire(Commun& commun, int voie, int chaine) {
         attendre_barriere(barrieres + 8 * place, phases >> place & 1);
-        return debut + place * taille;
-    }
-
-    // Rend l'étape prise, que toutes les voies ont lue.
-    __device__ __forceinline__ void rendre(u32& rendues, int voie) {
+        const Unite<T> u = relire_unite<T>(debut + place * Etape<T>::OCTETS, voie);
+        rendues++;
         __syncwarp();
-        if (voie == 0) {
-            volatile u32& r = rendues;
-            r = r + 1;
-        }
+        if (voie == 0) *(volatile u32*)&commun.rendues[chaine] = rendues;
         phases ^= 1u << place;
         place = place + 1 == places ? 0 : place + 1;
+        return u;
     }
 
     __device__ __forceinline__ void finir(Commun& commun, int format) const {
@@ -143,13 +140,14 @@ struct Copieur {
     }
 };
 
-// Le travail de la chaîne qui copie : une voie par chaîne qui calcule.
+// Le travail de la chaîne qui copie de rang `rang` : une voie par chaîne servie.
 __device__ __forceinline__ void copier_d_avance(const Instruction* instructions, int nombre, Commun& commun,
-                                                const u8* anneaux, int octets) {
+                                                const u8* anneaux, int octets, int rang) {
     const int voie = threadIdx.x % 32;
+    Fenetre& fenetre = commun.copies[rang];
     Copieur c;
-    c.chaine = voie % CHAINES;
-    const bool active = voie < CHAINES;
+    c.chaine = rang + voie % SERVIES * COPIEUSES;
+    const bool active = voie < SERVIES;
     const u32 debut = adresse_partagee(anneaux) + c.chaine * octets;
     const u32 barrieres = adresse_partagee(commun.barrieres[c.chaine]);
     if (!active) c.instruction = nombre;
@@ -160,17 +158,17 @@ __device__ __forceinline__ void copier_d_avance(const Instruction* instructions,
         if (derniere >= nombre) return;
         while (lues < nombre && lues < derniere + FENETRE) {
             if (voie < sizeof(Instruction) / 16)
-                commun.copies.mots[lues % FENETRE][voie] = ((const uint4*)(instructions + lues))[voie];
+                fenetre.mots[lues % FENETRE][voie] = ((const uint4*)(instructions + lues))[voie];
             lues++;
             __syncwarp();
         }
         if (active && c.tuile >= c.tuiles) {
-            c.suivre(commun.copies, lues);
+            c.suivre(fenetre, lues);
             if (c.tuile >= c.tuiles && c.instruction == nombre - 1) c.instruction = nombre;
         }
         bool demande = false;
         if (c.instruction < nombre && c.tuile < c.tuiles)
-            demande = c.demander(commun.copies, *(volatile u32*)&commun.rendues[c.chaine], debut, barrieres, octets);
+            demande = c.demander(fenetre, *(volatile u32*)&commun.rendues[c.chaine], debut, barrieres, octets);
         if (!__any_sync(~0u, demande)) __nanosleep(20);
     }
 }

@@ -1,9 +1,9 @@
 // Attention d'un seul jeton, répartie sur le contexte : un bloc par tête kv et par tranche de positions.
 // Le bloc de la première tranche réunit les autres, toujours dans le même ordre.
 
-#define CUMULS 8               // chaînes dont les cumuls tiennent en mémoire partagée
 #define POSITIONS_MIN 128      // positions par tranche, au moins
 #define TRANCHES 32            // tranches, au plus
+#define AVANCE 2               // positions du cache que chaque voie lit d'avance
 #define PARTIEL (DIM_TETE + 2) // maximum, somme, puis valeurs non normées
 
 // Voies qui se partagent une position : une puissance de deux, 8 valeurs chacune.
@@ -13,7 +13,6 @@
 // Têtes de requêtes par bloc : leurs accumulateurs tiennent dans les registres.
 #define TETES_BLOC_MAX 2
 #define TETES_BLOC (TETES_PAR_GROUPE <= TETES_BLOC_MAX ? TETES_PAR_GROUPE : TETES_BLOC_MAX)
-#define PARTS ((TETES_PAR_GROUPE + TETES_BLOC - 1) / TETES_BLOC)
 
 // Softmax en cours d'une tête : maximum, somme des exponentielles, valeurs pondérées.
 struct Cumul {
@@ -27,7 +26,7 @@ struct Cumul {
     __device__ __forceinline__ void ajouter(float m, float s, const float (&v)[8]) {
         float nouveau = fmaxf(maximum, m);
         if (nouveau == -INFINI) return;
-        float a = expf(maximum - nouveau), b = expf(m - nouveau);
+        float a = __expf(maximum - nouveau), b = __expf(m - nouveau);
         somme = somme * a + s * b;
 #pragma unroll
         for (int i = 0; i < 8; i++) valeurs[i] = valeurs[i] * a + v[i] * b;
@@ -37,12 +36,19 @@ struct Cumul {
 
 // Réunit les cumuls des voies d'une chaîne qui portent les mêmes dimensions.
 __device__ __forceinline__ void reunir_chaine(Cumul& c) {
-    for (int o = VOIES_POSITION; o < 32; o <<= 1) {
-        float v[8];
-        float m = __shfl_xor_sync(~0u, c.maximum, o), s = __shfl_xor_sync(~0u, c.somme, o);
+    float m = c.maximum;
 #pragma unroll
-        for (int i = 0; i < 8; i++) v[i] = __shfl_xor_sync(~0u, c.valeurs[i], o);
-        c.ajouter(m, s, v);
+    for (int o = VOIES_POSITION; o < 32; o <<= 1) m = fmaxf(m, __shfl_xor_sync(~0u, m, o));
+    const float f = m == -INFINI ? 0.f : __expf(c.maximum - m);
+    c.maximum = m;
+    c.somme *= f;
+#pragma unroll
+    for (int i = 0; i < 8; i++) c.valeurs[i] *= f;
+#pragma unroll
+    for (int o = VOIES_POSITION; o < 32; o <<= 1) {
+        c.somme += __shfl_xor_sync(~0u, c.somme, o);
+#pragma unroll
+        for (int i = 0; i < 8; i++) c.valeurs[i] += __shfl_xor_sync(~0u, c.valeurs[i], o);
     }
 }
 
@@ -66,8 +72,8 @@ struct Partage {
     float q[TETES_BLOC][DIM_TETE];
     float kv[2][DIM_TETE];                 // clé et valeur du jeton
     __align__(16) u16 neuves[2][DIM_TETE]; // les mêmes, en f16
-    float cumuls[TETES_BLOC][CUMULS][PARTIEL];
-    Angles angles;
+    // De chaque chaîne : maximum, somme, valeurs.
+    float maximums[TETES_BLOC][CHAINES], sommes[TETES_BLOC][CHAINES], cumuls[TETES_BLOC][CHAINES][DIM_TETE];
 };
 
 // Les têtes dont un bloc s'occupe, et ce qu'il en dit.
@@ -77,10 +83,14 @@ struct Ouvrage {
     int kv, part, tete, tetes;  // tête kv, part de ses requêtes, première requête, requêtes
     u16 *cles, *valeurs;
 
-    __device__ __forceinline__ Ouvrage(const Attention& a, u32 base, u32 numero, int objet, u32 sequence)
-        : a(a), base(base), numero(numero), kv(objet / PARTS), part(objet % PARTS) {
-        tete = kv * TETES_PAR_GROUPE + part * TETES_BLOC;
-        tetes = min(TETES_BLOC, TETES_PAR_GROUPE - part * TETES_BLOC);
+    const Angles& angles;
+
+    // `objet` : une part des têtes d'un groupe, qui en a `parts` de `taille` requêtes au plus.
+    __device__ __forceinline__ Ouvrage(const Attention& a, u32 base, u32 numero, int objet, int parts, int taille,
+                                       u32 sequence, const Angles& angles)
+        : a(a), base(base), numero(numero), kv(objet / parts), part(objet % parts), angles(angles) {
+        tete = kv * TETES_PAR_GROUPE + part * taille;
+        tetes = min(taille, TETES_PAR_GROUPE - part * taille);
         cles = a.t.cles + place_cache(a.t, sequence, kv);
         valeurs = a.t.valeurs + place_cache(a.t, sequence, kv);
     }
@@ -94,13 +104,13 @@ struct Ouvrage {
             if (i < tetes) {
                 int d = (tete + i) * DIM_TETE;
                 preparer_tete(Marquees{a.qkv + d, attendu}, a.t.biais_q ? a.t.biais_q + d : nullptr, a.t.norme_q, a.t,
-                              &s.angles, s.q[i]);
+                              &angles, s.q[i]);
             } else if (portee.est_courante()) {
                 bool est_cle = i == tetes;
                 const float* biais = est_cle ? a.t.biais_k : a.t.biais_v;
                 preparer_tete(Marquees{source + (est_cle ? 0 : a.t.nb_kv * DIM_TETE), attendu},
                               biais ? biais + kv * DIM_TETE : nullptr, est_cle ? a.t.norme_k : nullptr, a.t,
-                              est_cle ? &s.angles : nullptr, s.kv[i - tetes]);
+                              est_cle ? &angles : nullptr, s.kv[i - tetes]);
             }
         }
         accorder();
@@ -128,12 +138,11 @@ struct Ouvrage {
     __device__ __forceinline__ void ecrire(const Partage& s, int tranche, int tranches) const {
         for (int i = threadIdx.x; i < tetes * (DIM_TETE / 2); i += FILS) {
             int h = i / (DIM_TETE / 2), d = i % (DIM_TETE / 2) * 2;
-            float maximum = -INFINI, somme = 0.f, v0 = 0.f, v1 = 0.f;
-            for (int c = 0; c < CUMULS; c++) maximum = fmaxf(maximum, s.cumuls[h][c][0]);
-            for (int c = 0; c < CUMULS; c++) {
-                float f = expf(s.cumuls[h][c][0] - maximum);
-                somme += s.cumuls[h][c][1] * f;
-                v0 += s.cumuls[h][c][2 + d] * f, v1 += s.cumuls[h][c][3 + d] * f;
+            float somme = 0.f, v0 = 0.f, v1 = 0.f;
+#pragma unroll
+            for (int c = 0; c < CHAINES; c++) {
+                const float2 v = *(const float2*)&s.cumuls[h][c][d];
+                somme += s.sommes[h][c], v0 += v.x, v1 += v.y;
             }
             if (tranches == 1) {
                 sortir(h, d, v0 / somme, v1 / somme);
@@ -143,6 +152,8 @@ struct Ouvrage {
             ecrire_marquee(p + 2 + d, __float_as_uint(v0), base + numero);
             ecrire_marquee(p + 3 + d, __float_as_uint(v1), base + numero);
             if (d > 0) continue;
+            float maximum = s.maximums[h][0];
+            for (int c = 1; c < CHAINES; c++) maximum = fmaxf(maximum, s.maximums[h][c]);
             ecrire_marquee(p, __float_as_uint(maximum), base + numero);
             ecrire_marquee(p + 1, __float_as_uint(somme), base + numero);
         }
@@ -182,57 +193,50 @@ struct CleValeur {
     }
 };
 
-// Pose les cumuls des chaînes en mémoire partagée ; celles qui n'y ont pas de place passent par une autre.
-__device__ __forceinline__ void poser_cumuls(Partage& s, Cumul (&cumuls)[TETES_BLOC], int voie, int chaine, int d0) {
+// Pose en mémoire partagée les cumuls des chaînes, ramenés au même maximum.
+__device__ __forceinline__ void poser_cumuls(Partage& s, Cumul (&cumuls)[TETES_BLOC], int tetes, int voie, int chaine,
+                                             int d0) {
 #pragma unroll
-    for (int h = 0; h < TETES_BLOC; h++) reunir_chaine(cumuls[h]);
-    const bool porte = voie < VOIES_POSITION && d0 < DIM_TETE;
-    for (int debut = CHAINES - CUMULS; debut >= 0; debut -= CUMULS) {
-        if (chaine >= debut && chaine < debut + CUMULS) {
-#pragma unroll
-            for (int h = 0; h < TETES_BLOC; h++) {
-                float* local = s.cumuls[h][chaine - debut];
-                if (voie == 0) local[0] = cumuls[h].maximum, local[1] = cumuls[h].somme;
-#pragma unroll
-                for (int i = 0; i < 8; i++) {
-                    if (porte) local[2 + d0 + i] = cumuls[h].valeurs[i];
-                }
-            }
-        }
-        accorder();
-        if (debut == 0) break;
-        if (chaine >= debut - CUMULS && chaine < debut) {
-#pragma unroll
-            for (int h = 0; h < TETES_BLOC; h++) {
-                const float* local = s.cumuls[h][chaine - (debut - CUMULS)];
-                float v[8];
-#pragma unroll
-                for (int i = 0; i < 8; i++) v[i] = porte ? local[2 + d0 + i] : 0.f;
-                cumuls[h].ajouter(local[0], local[1], v);
-            }
-        }
-        accorder();
+    for (int h = 0; h < TETES_BLOC; h++) {
+        if (h >= tetes) break;
+        reunir_chaine(cumuls[h]);
+        if (voie == 0) s.maximums[h][chaine] = cumuls[h].maximum;
     }
+    accorder();
+#pragma unroll
+    for (int h = 0; h < TETES_BLOC; h++) {
+        if (h >= tetes) break;
+        float m = s.maximums[h][0];
+#pragma unroll
+        for (int c = 1; c < CHAINES; c++) m = fmaxf(m, s.maximums[h][c]);
+        const float f = __expf(cumuls[h].maximum - m);
+        if (voie == 0) s.sommes[h][chaine] = cumuls[h].somme * f;
+        if (voie >= VOIES_POSITION || d0 >= DIM_TETE) continue;
+#pragma unroll
+        for (int i = 0; i < 8; i++) s.cumuls[h][chaine][d0 + i] = cumuls[h].valeurs[i] * f;
+    }
+    accorder();
 }
 
 __device__ __forceinline__ void attention_tranche(const Ouvrage& o, const Portee& portee, int tranche) {
     Partage& s = *(Partage*)memoire;
     const int voie = threadIdx.x % 32, chaine = threadIdx.x / 32, d0 = voie % VOIES_POSITION * 8;
     const int ecart = CHAINES * POSITIONS_CHAINE;
-    // Le cache vient de jetons passés : ses premières positions et les angles n'attendent personne.
+    // Le cache vient de jetons passés : ses premières positions n'attendent personne.
     int pos = portee.debut + chaine * POSITIONS_CHAINE + voie / VOIES_POSITION;
-    CleValeur prete;
-    prete.lire(o, portee, pos, d0);
-    s.angles.calculer(o.a.t, portee.position, FILS);
-    accorder();
+    CleValeur pretes[AVANCE];
+#pragma unroll
+    for (int i = 0; i < AVANCE; i++) pretes[i].lire(o, portee, pos + i * ecart, d0);
     o.preparer(s, portee);
 
     Cumul cumuls[TETES_BLOC];
 #pragma unroll
     for (int h = 0; h < TETES_BLOC; h++) cumuls[h].vider();
     for (int base = portee.debut; base < portee.fin; base += ecart, pos += ecart) {
-        CleValeur lue = prete;
-        prete.lire(o, portee, pos + ecart, d0);
+        CleValeur lue = pretes[0];
+#pragma unroll
+        for (int i = 1; i < AVANCE; i++) pretes[i - 1] = pretes[i];
+        pretes[AVANCE - 1].lire(o, portee, pos + AVANCE * ecart, d0);
         if (pos == portee.position && d0 < DIM_TETE) {
             lue.k = *(const uint4*)(s.neuves[0] + d0);
             lue.v = *(const uint4*)(s.neuves[1] + d0);
@@ -242,8 +246,9 @@ __device__ __forceinline__ void attention_tranche(const Ouvrage& o, const Portee
         ouvrir_8(lue.v, v);
 #pragma unroll
         for (int h = 0; h < TETES_BLOC; h++) {
+            if (h >= o.tetes) break;
             float score = 0.f;
-            if (d0 < DIM_TETE && h < o.tetes) {
+            if (d0 < DIM_TETE) {
 #pragma unroll
                 for (int i = 0; i < 8; i++) score += s.q[h][d0 + i] * k[i];
             }
@@ -251,12 +256,15 @@ __device__ __forceinline__ void attention_tranche(const Ouvrage& o, const Portee
             if (pos < portee.fin) cumuls[h].ajouter(score * o.a.t.echelle, 1.f, v);
         }
     }
-    poser_cumuls(s, cumuls, voie, chaine, d0);
+    poser_cumuls(s, cumuls, o.tetes, voie, chaine, d0);
     o.ecrire(s, tranche, portee.tranches);
 }
 
-__device__ __noinline__ void attention_jeton(const Attention& a, const Pas& pas, u32 base, u32 numero) {
-    const int objets = a.t.nb_kv * PARTS;
+__device__ __noinline__ void attention_jeton(const Attention& a, const Pas& pas, u32 base, u32 numero, Rotation& rotation) {
+    // Un contexte court tient en une tranche : les têtes se répartissent alors une par bloc.
+    const bool court = pas.position < POSITIONS_MIN && a.t.nb_kv * TETES_PAR_GROUPE <= gridDim.x;
+    const int taille = court ? 1 : TETES_BLOC, parts = (TETES_PAR_GROUPE + taille - 1) / taille;
+    const int objets = a.t.nb_kv * parts;
     // Qui attend une tranche ne doit pas avoir à la calculer après : plusieurs seulement si chacune a son bloc.
     const int tranches_max = max(1, min(TRANCHES, (int)gridDim.x / objets));
     // Les derniers blocs ont le moins de tuiles du produit qui précède : ils sont prêts avant ses résultats.
@@ -264,7 +272,14 @@ __device__ __noinline__ void attention_jeton(const Attention& a, const Pas& pas,
         const int tranche = w / objets;
         const Portee portee(a.t, pas.position, tranche, tranches_max);
         if (tranche >= portee.tranches) break;
-        const Ouvrage ouvrage(a, base, numero, w % objets, pas.sequence);
+        // Les angles ne dépendent que de la position : ceux d'une couche servent aux suivantes.
+        if (a.t.pulsations != rotation.pulsations) {
+            accorder();
+            rotation.angles.calculer(a.t, pas.position, FILS);
+            if (threadIdx.x == 0) rotation.pulsations = a.t.pulsations;
+            accorder();
+        }
+        const Ouvrage ouvrage(a, base, numero, w % objets, parts, taille, pas.sequence, rotation.angles);
         attention_tranche(ouvrage, portee, tranche);
         if (tranche == 0 && portee.tranches > 1) ouvrage.reunir(portee.tranches);
         accorder();

@@ -54,11 +54,13 @@ struct __align__(16) Instruction {
 
 #define FENETRE 8  // instructions dont le bloc garde la copie
 
-// Seize chaînes calculent ; une dix-septième copie les poids d'avance.
+// Seize chaînes calculent ; quatre autres, une par ordonnanceur, copient les poids d'avance.
 #define FILS 512
 #define CHAINES (FILS / 32)
 #define LOG_CHAINES 4
-#define FILS_BLOC (FILS + 32)
+#define COPIEUSES 4
+#define SERVIES (CHAINES / COPIEUSES)  // chaînes que chacune sert
+#define FILS_BLOC (FILS + 32 * COPIEUSES)
 #define PLACES_MAX 12
 #define TOURS_GROUPE 4  // tours entre deux réunions des chaînes
 
@@ -73,7 +75,7 @@ struct Fenetre {
 
 // Mémoire partagée de taille fixe.
 struct Commun {
-    Fenetre calcul, copies;
+    Fenetre calcul, copies[COPIEUSES];
     __align__(16) float partiels[2][TOURS_GROUPE][CHAINES][LIGNES_TUILE];
     u64 barrieres[CHAINES][PLACES_MAX];
     u32 rendues[CHAINES];  // étapes que chaque chaîne a lues
@@ -82,6 +84,13 @@ struct Commun {
     u32 phases[CHAINES];
     float relais[CHAINES];
 };
+
+// Rang du fil. Volatile : le compilateur le relirait sinon à chaque emploi, et cette lecture est lente.
+__device__ __forceinline__ int rang_fil() {
+    int r;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(r));
+    return r;
+}
 
 // Attend les chaînes qui calculent.
 __device__ __forceinline__ void accorder() { asm volatile("bar.sync 1, %0;" ::"n"(FILS) : "memory"); }

@@ -14,12 +14,14 @@ struct Jeton {
 
 extern "C" __global__ void __launch_bounds__(FILS_BLOC, 1) jeton(const __grid_constant__ Jeton p) {
     __shared__ Commun commun;
+    __shared__ Rotation rotation;
     const int voie = threadIdx.x % 32, chaine = threadIdx.x / 32;
     const int MOTS = sizeof(Instruction) / 16;
     const uint4* programme = (const uint4*)p.instructions;
     if (sizeof(Partage) > p.octets_entree) asm volatile("trap;");
     for (int i = threadIdx.x; i < min(p.nombre, FENETRE) * MOTS; i += FILS_BLOC)
         commun.calcul.mots[i / MOTS][i % MOTS] = programme[i];
+    if (threadIdx.x == 0) rotation.pulsations = nullptr;
     if (threadIdx.x < CHAINES) {
         commun.rendues[threadIdx.x] = commun.phases[threadIdx.x] = 0;
         commun.formats[threadIdx.x] = -1;
@@ -32,9 +34,9 @@ extern "C" __global__ void __launch_bounds__(FILS_BLOC, 1) jeton(const __grid_co
 #endif
     __syncthreads();
     const u8* anneaux = memoire + p.octets_entree;
-    if (chaine == CHAINES) {
+    if (chaine >= CHAINES) {
 #if MOTEUR_DE_COPIE
-        copier_d_avance(p.instructions, p.nombre, commun, anneaux, p.octets_anneau);
+        copier_d_avance(p.instructions, p.nombre, commun, anneaux, p.octets_anneau, chaine - CHAINES);
 #endif
         return;
     }
@@ -51,7 +53,7 @@ extern "C" __global__ void __launch_bounds__(FILS_BLOC, 1) jeton(const __grid_co
                 source(courante.source, p.pas.jeton, p.base + courante.numero);
                 accorder();
                 break;
-            case ATTENTION: attention_jeton(courante.attention, p.pas, p.base, courante.numero); break;
+            case ATTENTION: attention_jeton(courante.attention, p.pas, p.base, courante.numero, rotation); break;
             case PRODUIT:
                 if (par_anneau(courante.produit.m.format))
                     produit<true>(courante.produit, commun, adresse_partagee(anneaux), p.octets_anneau, p.base,

@@ -2,40 +2,57 @@
 // les cœurs tenseurs, le vecteur occupant toutes les colonnes de la seconde matrice : des codes de 4 bits y
 // entrent presque sans décodage, et tout se somme en f32.
 
+// Ce que les cœurs tenseurs prennent de l'entrée à une étape. Pour des codes, chaque bloc a sa colonne, la
+// première des deux que la voie v d'un groupe de quatre reçoit du bloc v : sa somme y tombe seule.
+template <int T>
+struct EntreeEtape {
+    static const bool CODES = Forme<T>::ECHELLES > 0;
+    uint4 x[4];
+    float2 sommes;
+
+    __device__ __forceinline__ void lire(const u8* entree, const float* s, int voie) {
+        if (CODES) {
+            const uint4 v = *(const uint4*)(entree + voie / 8 * 64 + voie % 4 * 16);
+#pragma unroll
+            for (int b = 0; b < 4; b++) x[b] = voie / 4 == 2 * b ? v : make_uint4(0, 0, 0, 0);
+            sommes = *(const float2*)(s + voie % 4 * 2);
+        } else {
+#pragma unroll
+            for (int b = 0; b < 4; b++) x[b] = *(const uint4*)(entree + b * 64 + voie % 4 * 16);
+        }
+    }
+};
+
 // Produits des poids d'une étape, ajoutés aux totaux des lignes g et g + 8. Pour des codes, chaque voie d'un
 // groupe de quatre pondère un bloc ; pour des flottants, la première porte le total.
 template <int T>
-__device__ __forceinline__ void produit_unite(const Unite<T>& u, const u8* entree, const float* sommes,
-                                              float (&totaux)[2], int voie) {
-    const bool CODES = Forme<T>::ECHELLES > 0;
-    float bruts[2][2];  // [moitié][groupe de 16]
+__device__ __forceinline__ void produit_unite(const Unite<T>& u, const EntreeEtape<T>& e, float (&totaux)[2], int voie) {
     float c[2][4] = {};
 #pragma unroll
     for (int b = 0; b < 4; b++) {
         u32 w[2][4];
         decoder_paires(u, 0, b, w[0]);
         decoder_paires(u, 1, b, w[1]);
-        uint4 x = *(const uint4*)(entree + b * 64 + voie % 4 * 16);
         u32 debut[4] = {w[0][0], w[1][0], w[0][1], w[1][1]}, fin[4] = {w[0][2], w[1][2], w[0][3], w[1][3]};
-        if (CODES) {
-#pragma unroll
-            for (int i = 0; i < 4; i++) c[0][i] = c[1][i] = 0.f;
-        }
-        accumuler(c[0], debut, x.x, x.y);
-        accumuler(c[1], fin, x.z, x.w);
-        if (CODES && voie % 4 == b) {
-            bruts[0][0] = c[0][0], bruts[0][1] = c[1][0];
-            bruts[1][0] = c[0][2], bruts[1][1] = c[1][2];
-        }
+        accumuler(c[0], debut, e.x[b].x, e.x[b].y);
+        accumuler(c[1], fin, e.x[b].z, e.x[b].w);
     }
-    if (CODES) {
-        float2 s = *(const float2*)(sommes + voie % 4 * 2);
-        totaux[0] += ponderer(u, 0, bruts[0][0], bruts[0][1], s.x, s.y);
-        totaux[1] += ponderer(u, 1, bruts[1][0], bruts[1][1], s.x, s.y);
+    if (EntreeEtape<T>::CODES) {
+        totaux[0] += ponderer(u, 0, c[0][0], c[1][0], e.sommes.x, e.sommes.y);
+        totaux[1] += ponderer(u, 1, c[0][2], c[1][2], e.sommes.x, e.sommes.y);
     } else if (voie % 4 == 0) {
         totaux[0] += c[0][0] + c[1][0];
         totaux[1] += c[0][2] + c[1][2];
     }
+}
+
+// Pose les totaux d'une tuile, sommés sur les quatre voies de chaque groupe.
+__device__ __forceinline__ void poser_totaux(float (&partiels)[LIGNES_TUILE], const float (&totaux)[2], int voie) {
+    const bool impaire = voie & 1;
+    float v = impaire ? totaux[1] : totaux[0];
+    v += __shfl_xor_sync(~0u, impaire ? totaux[0] : totaux[1], 1);
+    v += __shfl_xor_sync(~0u, v, 2);
+    if (voie % 4 < 2) partiels[voie % 2 * 8 + voie / 4] = v;
 }
 
 // Paire de lignes qu'un fil écrit à la fin d'un groupe de tours : 4 tours · 16 chaînes · 8 paires au plus,
@@ -44,11 +61,13 @@ struct Ecriture {
     int tour, chaine, ligne;  // tour dans le groupe, première chaîne de la tuile, ligne de la matrice
     bool utile;
 
-    __device__ __forceinline__ Ecriture(const Produit& p, int premier_tour, int tours) {
-        const int log_simultanees = LOG_CHAINES - p.log_partage, s = threadIdx.x / 8 & ((1 << log_simultanees) - 1);
-        tour = threadIdx.x >> (3 + log_simultanees);
+    // `fil` : le rang du fil, décalé d'une chaîne par groupe pour que toutes écrivent à leur tour.
+    __device__ __forceinline__ Ecriture(const Produit& p, int premier_tour, int tours, int fil) {
+        fil = (fil - premier_tour / TOURS_GROUPE * 32) & (FILS - 1);
+        const int log_simultanees = LOG_CHAINES - p.log_partage, s = fil / 8 & ((1 << log_simultanees) - 1);
+        tour = fil >> (3 + log_simultanees);
         chaine = s << p.log_partage;
-        ligne = ((((premier_tour + tour) * gridDim.x + blockIdx.x) << log_simultanees) + s) * LIGNES_TUILE + threadIdx.x % 8 * 2;
+        ligne = ((((premier_tour + tour) * gridDim.x + blockIdx.x) << log_simultanees) + s) * LIGNES_TUILE + fil % 8 * 2;
         utile = tour < tours && ligne < p.m.lignes;
     }
 
@@ -62,17 +81,22 @@ struct Ecriture {
                                             DeuxMarquees ancien, u32 base, u32 numero) const {
         float a = 0.f, b = 0.f;
         if (utile) {
-            const int chaines = 1 << p.log_partage;
-#pragma unroll 4
-            for (int c = 0; c < chaines; c++) {
-                float2 v = *(const float2*)&partiels[tour][chaine + c][threadIdx.x % 8 * 2];
-                a += v.x, b += v.y;
+            const float* v = &partiels[tour][chaine][ligne % LIGNES_TUILE];
+            if (p.log_partage == LOG_CHAINES) {
+                float2 w[CHAINES];
+#pragma unroll
+                for (int c = 0; c < CHAINES; c++) w[c] = *(const float2*)(v + c * LIGNES_TUILE);
+#pragma unroll
+                for (int c = 0; c < CHAINES; c++) a += w[c].x, b += w[c].y;
+            } else {
+#pragma unroll 1
+                for (int c = 0; c < 1 << p.log_partage; c++) a += v[c * LIGNES_TUILE], b += v[c * LIGNES_TUILE + 1];
             }
         }
         a *= EXPANSION, b *= EXPANSION;
         if (p.effet == PORTE_SILU || p.effet == PORTE_GELU) {
             float v = activer(a, p.effet - PORTE_SILU) * b, voisine = __shfl_down_sync(~0u, v, 1);
-            if (threadIdx.x % 2 == 0 && utile)
+            if (ligne % 4 == 0 && utile)
                 ecrire_marquee((u64*)p.sortie + ligne / 4, paire_f16(v * REDUCTION, voisine * REDUCTION), base + numero);
             return;
         }
@@ -95,28 +119,52 @@ struct Ecriture {
 
 // La part d'une chaîne dans une tuile, lue ou inventée à mesure : `n` étapes à partir de la `premiere`.
 template <int T>
-__device__ __forceinline__ float2 part_de_format(const Matrice& m, int tuile, int premiere, int n, const u8* entree,
-                                                 const float* sommes, int voie) {
-    float totaux[2] = {0.f, 0.f};
+__device__ __forceinline__ void part_de_format(const Matrice& m, int tuile, int premiere, int n, const u8* entree,
+                                               const float* sommes, float (&totaux)[2], int voie) {
 #pragma unroll 1
     for (int i = 0; i < n; i++) {
-        produit_unite(obtenir<T>(m, tuile, premiere + i, voie), entree, sommes, totaux, voie);
-        entree += COLONNES_ETAPE * 2;
-        sommes += COLONNES_ETAPE / 16;
+        EntreeEtape<T> e;
+        e.lire(entree + i * COLONNES_ETAPE * 2, sommes + i * (COLONNES_ETAPE / 16), voie);
+        produit_unite(obtenir<T>(m, tuile, premiere + i, voie), e, totaux, voie);
     }
-    return make_float2(totaux[0], totaux[1]);
 }
 
-__device__ __forceinline__ float2 part_sans_anneau(const Matrice& m, int tuile, int premiere, int n, const u8* entree,
-                                                const float* sommes, int voie) {
+__device__ __forceinline__ void part_sans_anneau(const Matrice& m, int tuile, int premiere, int n, const u8* entree,
+                                                 const float* sommes, float (&totaux)[2], int voie) {
     switch (m.format % VIRTUEL) {
-        case Q4: return part_de_format<Q4>(m, tuile, premiere, n, entree, sommes, voie);
-        case Q4M: return part_de_format<Q4M>(m, tuile, premiere, n, entree, sommes, voie);
-        case Q6: return part_de_format<Q6>(m, tuile, premiere, n, entree, sommes, voie);
-        case Q8: return part_de_format<Q8>(m, tuile, premiere, n, entree, sommes, voie);
-        case F16: return part_de_format<F16>(m, tuile, premiere, n, entree, sommes, voie);
-        case BF16: return part_de_format<BF16>(m, tuile, premiere, n, entree, sommes, voie);
-        default: return part_de_format<F32>(m, tuile, premiere, n, entree, sommes, voie);
+        case Q4: part_de_format<Q4>(m, tuile, premiere, n, entree, sommes, totaux, voie); break;
+        case Q4M: part_de_format<Q4M>(m, tuile, premiere, n, entree, sommes, totaux, voie); break;
+        case Q6: part_de_format<Q6>(m, tuile, premiere, n, entree, sommes, totaux, voie); break;
+        case Q8: part_de_format<Q8>(m, tuile, premiere, n, entree, sommes, totaux, voie); break;
+        case F16: part_de_format<F16>(m, tuile, premiere, n, entree, sommes, totaux, voie); break;
+        case BF16: part_de_format<BF16>(m, tuile, premiere, n, entree, sommes, totaux, voie); break;
+        default: part_de_format<F32>(m, tuile, premiere, n, entree, sommes, totaux, voie);
+    }
+}
+
+typedef float Partiels[CHAINES][LIGNES_TUILE];
+
+// Les tours d'un groupe où la chaîne a une tuile, lus de l'anneau : une étape se lit pendant que la précédente
+// se calcule. Une chaîne qui n'a qu'une étape par tuile garde son entrée dans ses registres.
+template <int T>
+__device__ __forceinline__ void tours_de_format(Anneau& anneau, Commun& commun, int tours, int n, const u8* entree,
+                                                const float* sommes, Partiels* partiels, int voie, int chaine) {
+    int restantes = tours * n;
+    if (restantes == 0) return;
+    EntreeEtape<T> e;
+    e.lire(entree, sommes, voie);
+    Unite<T> suivante = anneau.lire<T>(commun, voie, chaine);
+#pragma unroll 1
+    for (int tour = 0; tour < tours; tour++) {
+        float totaux[2] = {0.f, 0.f};
+#pragma unroll 1
+        for (int i = 0; i < n; i++) {
+            const Unite<T> u = suivante;
+            if (--restantes > 0) suivante = anneau.lire<T>(commun, voie, chaine);
+            if (n > 1) e.lire(entree + i * (COLONNES_ETAPE * 2), sommes + i * (COLONNES_ETAPE / 16), voie);
+            produit_unite(u, e, totaux, voie);
+        }
+        poser_totaux(partiels[tour][chaine], totaux, voie);
     }
 }
 
@@ -135,46 +183,40 @@ __device__ __forceinline__ void produit(const Produit& p, Commun& commun, u32 an
     }
     accorder();
 
-    const int voie = threadIdx.x % 32, chaine = threadIdx.x / 32, format = p.m.format;
+    const int fil = rang_fil(), voie = fil % 32, chaine = fil / 32, format = p.m.format;
     const Part part(p, chaine);
     Anneau anneau(commun, anneaux, octets_anneau, PAR_ANNEAU ? format : Q4);
     const u8* x0 = memoire + part.premiere * (COLONNES_ETAPE * 2);
     const float* s0 = (const float*)(memoire + p.m.etapes * (COLONNES_ETAPE * 2)) + part.premiere * (COLONNES_ETAPE / 16);
     const int tours = (tuiles - 1 - (blockIdx.x << log_simultanees)) / part.pas + 1;
+    // Tours où cette chaîne a une tuile : tous, sauf peut-être le dernier.
+    const int miens = part.tuile + (tours - 1) * part.pas < part.tuiles ? tours : part.tuiles > 0 ? tours - 1 : 0;
     int tuile = part.tuile;
 #pragma unroll 1
     for (int premier = 0; premier < tours; premier += TOURS_GROUPE) {
         const int nombre = min(TOURS_GROUPE, tours - premier), parite = premier / TOURS_GROUPE % 2;
-        const DeuxMarquees ancien = Ecriture(p, premier, nombre).lire_ancien(p);
-#pragma unroll 1
-        for (int tour = 0; tour < nombre; tour++, tuile += part.pas) {
-            float totaux[2] = {0.f, 0.f};
-            const int n = tuile < part.tuiles ? part.etapes : 0;
-            if (PAR_ANNEAU) {
-#pragma unroll 1
-                for (int i = 0; i < n; i++) {
-                    const u32 u = anneau.prendre();
-                    const u8* x = x0 + i * (COLONNES_ETAPE * 2);
-                    const float* s = s0 + i * (COLONNES_ETAPE / 16);
-                    if (format == Q4) produit_unite(relire_unite<Q4>(u, voie), x, s, totaux, voie);
-                    else if (format == Q4M) produit_unite(relire_unite<Q4M>(u, voie), x, s, totaux, voie);
-                    else if (format == Q6) produit_unite(relire_unite<Q6>(u, voie), x, s, totaux, voie);
-                    else produit_unite(relire_unite<Q8>(u, voie), x, s, totaux, voie);
-                    anneau.rendre(commun.rendues[chaine], voie);
-                }
-            } else {
-                const float2 v = part_sans_anneau(p.m, tuile, part.premiere, n, x0, s0, voie);
-                totaux[0] = v.x, totaux[1] = v.y;
-            }
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                totaux[h] += __shfl_xor_sync(~0u, totaux[h], 1);
-                totaux[h] += __shfl_xor_sync(~0u, totaux[h], 2);
-                if (voie % 4 == 0) commun.partiels[parite][tour][chaine][h * 8 + voie / 4] = totaux[h];
+        const int pleins = min(max(miens - premier, 0), nombre);
+        const Ecriture ecriture(p, premier, nombre, fil);
+        const DeuxMarquees ancien = ecriture.lire_ancien(p);
+        Partiels* partiels = commun.partiels[parite];
+        if (PAR_ANNEAU) {
+            switch (format) {
+                case Q4: tours_de_format<Q4>(anneau, commun, pleins, part.etapes, x0, s0, partiels, voie, chaine); break;
+                case Q4M: tours_de_format<Q4M>(anneau, commun, pleins, part.etapes, x0, s0, partiels, voie, chaine); break;
+                case Q6: tours_de_format<Q6>(anneau, commun, pleins, part.etapes, x0, s0, partiels, voie, chaine); break;
+                default: tours_de_format<Q8>(anneau, commun, pleins, part.etapes, x0, s0, partiels, voie, chaine);
             }
         }
+#pragma unroll 1
+        for (int tour = PAR_ANNEAU ? pleins : 0; tour < nombre; tour++) {
+            float totaux[2] = {0.f, 0.f};
+            if (!PAR_ANNEAU && tour < pleins)
+                part_sans_anneau(p.m, tuile + tour * part.pas, part.premiere, part.etapes, x0, s0, totaux, voie);
+            poser_totaux(partiels[tour][chaine], totaux, voie);
+        }
+        tuile += TOURS_GROUPE * part.pas;
         accorder();
-        Ecriture(p, premier, nombre).achever(p, commun.partiels[parite], ancien, base, numero);
+        ecriture.achever(p, partiels, ancien, base, numero);
     }
     // Une chaîne sans étape n'a pas touché à son anneau.
     if (PAR_ANNEAU && part.tuile < part.tuiles) anneau.finir(commun, format);

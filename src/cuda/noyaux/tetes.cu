@@ -38,6 +38,12 @@ struct Angles {
     }
 };
 
+// Les angles de la position du jeton, et de quelles pulsations ils viennent.
+struct Rotation {
+    const float* pulsations;
+    Angles angles;
+};
+
 // D'où vient une tête : des f32 qu'un noyau précédent a écrits, ou des valeurs marquées de celui-ci.
 struct Valeurs {
     const float* p;

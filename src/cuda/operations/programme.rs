@@ -10,18 +10,17 @@ use crate::cuda::lancement::{Dimensions, Ordre, Parametres};
 use crate::cuda::{Specialite, Tampon, Vue};
 use crate::erreur::Resultat;
 
-/// Chaînes de 32 fils qui calculent, et fils d'un bloc, celle qui copie comprise. Miroirs de
+/// Chaînes de 32 fils qui calculent, et fils d'un bloc, les quatre qui copient comprises. Miroirs de
 /// `noyaux/instruction.cu`, comme ce qui suit.
 const CHAINES: usize = 16;
-const FILS_BLOC: u32 = 32 * (CHAINES as u32 + 1);
+const FILS_BLOC: u32 = 32 * (CHAINES as u32 + 4);
 /// Étapes d'un anneau, au plus, et octets de la plus grande.
 const PLACES_MAX: usize = 12;
 const OCTETS_ETAPE_MAX: usize = 2176;
-/// Tranches de contexte d'une attention, têtes de requêtes d'un bloc et cumuls en mémoire partagée, au plus.
+/// Tranches de contexte d'une attention, et têtes de requêtes d'un bloc, au plus.
 /// Miroirs de `noyaux/attention_jeton.cu`.
 const TRANCHES: usize = 32;
 const TETES_BLOC: usize = 2;
-const CUMULS: usize = 8;
 
 const PRODUIT: i32 = 0;
 const ATTENTION: i32 = 1;
@@ -326,7 +325,7 @@ fn octets_partiels(s: &Specialite) -> usize {
 /// Majorant de `sizeof(Partage)`, que le noyau vérifie.
 fn octets_partage(s: &Specialite) -> usize {
     let tetes = s.tetes_par_groupe().min(TETES_BLOC);
-    let f32s = tetes * s.dim_tete + 2 * s.dim_tete + tetes * CUMULS * (s.dim_tete + 2) + s.dim_tete;
+    let f32s = tetes * s.dim_tete + 2 * s.dim_tete + tetes * CHAINES * (s.dim_tete + 2);
     (f32s * 4 + 2 * s.dim_tete * 2 + 64).next_multiple_of(128)
 }
 
