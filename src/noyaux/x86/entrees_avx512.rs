@@ -54,3 +54,29 @@ fn replier(x: __m512) -> f32 {
     let deux = _mm_add_ps(quatre, _mm_movehl_ps(quatre, quatre));
     _mm_cvtss_f32(_mm_add_ss(deux, _mm_shuffle_ps::<1>(deux, deux)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noyaux::aiguillage::Niveau;
+    use crate::noyaux::elementaires;
+
+    #[test]
+    fn un_bloc_se_quantifie_aux_memes_bits_que_par_les_boucles_ordinaires() {
+        if !Niveau::Avx512.est_disponible() {
+            eprintln!("SAUTÉ : ce processeur n'a pas AVX-512 VNNI");
+            return;
+        }
+        for graine in 0..200u32 {
+            let mut x: [f32; BLOC] =
+                std::array::from_fn(|i| ((i as u32 * 37 + graine * 101) % 61) as f32 / 7.0 - 4.0);
+            x[graine as usize % BLOC] *= (graine % 9) as f32;
+            let ordinaire = elementaires::quantifier_bloc(&x);
+            // SAFETY: instructions présentes.
+            let obtenu = unsafe { quantifier_bloc(&x) };
+            assert_eq!((obtenu.codes, obtenu.est_fin), (ordinaire.codes, ordinaire.est_fin), "{x:?}");
+            assert_eq!(obtenu.echelle.to_bits(), ordinaire.echelle.to_bits(), "{x:?}");
+            assert_eq!(obtenu.sommes, ordinaire.sommes, "{x:?}");
+        }
+    }
+}
