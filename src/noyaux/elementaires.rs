@@ -4,11 +4,12 @@
 use super::activations::{BlocQuantifie, Ecriture, PLACE};
 use super::disposition::BLOC;
 
-const VOIES: usize = 16;
+/// Voies d'un calcul : un registre d'AVX-512, deux d'AVX2.
+pub(crate) const VOIES: usize = 16;
 
 /// Additionne toujours les voies dans le même ordre.
 #[inline(always)]
-fn replier(mut voies: [f32; VOIES], operation: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn replier(mut voies: [f32; VOIES], operation: impl Fn(f32, f32) -> f32) -> f32 {
     let mut moitie = VOIES / 2;
     while moitie > 0 {
         for i in 0..moitie {
@@ -60,14 +61,14 @@ pub(super) fn ajouter(x: &mut [f32], y: &[f32]) {
 
 /// `x += facteur · y`.
 #[inline(always)]
-pub(super) fn cumuler(x: &mut [f32], facteur: f32, y: &[f32]) {
+pub(crate) fn cumuler(x: &mut [f32], facteur: f32, y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
         *x += facteur * y;
     }
 }
 
 /// Ajouté à un petit réel, l'arrondit à l'entier (pair en cas d'égalité) dans les bits bas de sa mantisse.
-pub(super) const ARRONDI: f32 = 12_582_912.0; // 1,5 · 2²³
+pub(crate) const ARRONDI: f32 = 12_582_912.0; // 1,5 · 2²³
 
 /// Plus grand code et son reste nul : 127 · 256.
 pub(super) const ENTIER_MAX: f32 = 32_512.0;

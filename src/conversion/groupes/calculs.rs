@@ -1,11 +1,7 @@
 //! Les boucles où passe le temps, écrites par voies pour se vectoriser
 //! ([`recompilation`](crate::noyaux::recompilation)).
 
-/// Voies d'un calcul : un registre d'AVX-512, deux d'AVX2.
-const VOIES: usize = 16;
-
-/// Ajouté à un petit réel positif, l'arrondit à l'entier.
-const ARRONDI: f32 = 12_582_912.0; // 1,5 · 2²³
+use crate::noyaux::recompilation::{ARRONDI, VOIES, replier};
 
 /// Entier de 0 à `dernier` le plus proche de `x` ; 0 pour NaN.
 #[inline(always)]
@@ -17,15 +13,8 @@ pub(super) fn entier_proche(x: f32, dernier: f32) -> f32 {
 
 /// Somme des voies, toujours dans le même ordre.
 #[inline(always)]
-pub(super) fn replier(mut voies: [f32; VOIES]) -> f32 {
-    let mut moitie = VOIES / 2;
-    while moitie > 0 {
-        for i in 0..moitie {
-            voies[i] += voies[i + moitie];
-        }
-        moitie /= 2;
-    }
-    voies[0]
+pub(super) fn sommer(voies: [f32; VOIES]) -> f32 {
+    replier(voies, |a, b| a + b)
 }
 
 /// Produit scalaire de deux tranches dont la longueur est un multiple de [`VOIES`].
@@ -37,7 +26,7 @@ pub(super) fn scalaire(a: &[f32], b: &[f32]) -> f32 {
             cumuls[k] += a[k] * b[k];
         }
     }
-    replier(cumuls)
+    sommer(cumuls)
 }
 
 /// Produit scalaire en double précision.
@@ -59,14 +48,6 @@ pub(super) fn scalaire_double(a: &[f64], b: &[f64]) -> f64 {
         moitie /= 2;
     }
     cumuls[0] + reste_a.iter().zip(reste_b).map(|(a, b)| a * b).sum::<f64>()
-}
-
-/// `x += facteur · y`.
-#[inline(always)]
-pub(super) fn cumuler(x: &mut [f32], facteur: f32, y: &[f32]) {
-    for (x, y) in x.iter_mut().zip(y) {
-        *x += facteur * y;
-    }
 }
 
 #[cfg(test)]

@@ -2,15 +2,13 @@
 
 use half::{bf16, f16};
 
-use super::calculs::{entier_proche, replier};
+use super::calculs::{entier_proche, sommer};
 use super::doubles;
+use crate::noyaux::recompilation::VOIES;
 use crate::quant::dictionnaires::NF4;
 
 /// Poids d'un groupe, dans toutes les grilles.
 pub(super) const GROUPE: usize = 64;
-
-/// Poids d'un groupe traités ensemble.
-const VOIES: usize = 16;
 
 /// Échelle et zéro d'un groupe : `poids = niveau(code) · échelle + zéro`.
 pub(super) type Parametres = [f32; 2];
@@ -169,8 +167,8 @@ impl Grille {
                 pnx[k] += hn * x[k];
             }
         }
-        let (p, px, pn) = (replier(p), replier(px), replier(pn));
-        (replier(erreur), Sommes { p, px, pn, pnn: replier(pnn), pnx: replier(pnx) })
+        let (p, px, pn) = (sommer(p), sommer(px), sommer(pn));
+        (sommer(erreur), Sommes { p, px, pn, pnn: sommer(pnn), pnx: sommer(pnx) })
     }
 
     /// Moindres carrés pondérés pour les codes que donne `depart`.

@@ -3,13 +3,13 @@
 //! Les colonnes vont par blocs de 64. Dans un bloc, une erreur est reportée aussitôt ; aux autres colonnes, celles
 //! de tout le bloc d'un coup, par un produit de matrices.
 
-use super::calculs::{cumuler, scalaire};
+use super::calculs::scalaire;
 use super::doubles::Doubles;
 use super::grille::{GROUPE, Grille, Parametres, inverse};
 use super::hessienne::Hessienne;
 use crate::noyaux::TableNoyaux;
 use crate::noyaux::rangs::Facteur;
-use crate::noyaux::recompilation::Calcul;
+use crate::noyaux::recompilation::{Calcul, cumuler};
 
 /// Passes de raffinement : au-delà, l'erreur ne baisse plus d'un pour cent.
 const RAFFINEMENTS: usize = 2;
@@ -225,9 +225,7 @@ impl Bloc {
     fn fois(&self, niveaux: &[f32; GROUPE]) -> [f32; GROUPE] {
         let mut produit = [0.0; GROUPE];
         for (h, &niveau) in self.h.as_chunks::<GROUPE>().0.iter().zip(niveaux) {
-            for i in 0..GROUPE {
-                produit[i] += niveau * h[i];
-            }
+            cumuler(&mut produit, niveau, h);
         }
         produit
     }
