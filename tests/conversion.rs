@@ -336,28 +336,32 @@ fn chaque_type_par_groupes_se_relit_exactement_et_tourne_dans_les_deux_moteurs()
 }
 
 #[test]
-fn un_budget_donne_cinq_bits_aux_premieres_lignes_de_la_table() {
+fn un_budget_est_tenu_et_reparti_selon_la_sensibilite_mesuree() {
     let modele = ModeleDEssai::nouveau();
     let entree = modele.ecrire_pour_un_moteur();
-    let erreurs = |nom: &str, bits| {
-        let sortie = entree.join(nom);
-        let reglages =
-            groupes::Reglages { bits, ..reglages_par_groupes(Grille::Ras { bits: 4 }, Methode::Recherche) };
-        quantifier_par_groupes(entree, &sortie, &reglages, &mut |_| Ok(())).unwrap();
-        let lu = Modele::charger(&Source::depuis_chemin(&sortie).unwrap()).unwrap();
-        let vue = lu.poids.tenseur("token_embd.weight", &[ENTREES, CACHEE]).unwrap();
-        let mut valeurs = vec![0.0; vue.nb_poids()];
-        vue.spec.dequantifier(&vue.octets, &mut valeurs).unwrap();
-        let ecart = |l: usize| {
-            let place = l * CACHEE..(l + 1) * CACHEE;
-            ecart_relatif(&valeurs[place.clone()], &modele.tenseurs["model.embed_tokens.weight"].1[place])
-        };
-        (0..ENTREES).map(ecart).collect::<Vec<f32>>()
+    let quantifier = |nom: &str, bits| {
+        let base = reglages_par_groupes(Grille::Ras { bits: 4 }, Methode::Recherche);
+        let reglages = groupes::Reglages { bits, ..base };
+        quantifier_par_groupes(entree, &entree.join(nom), &reglages, &mut |_| Ok(())).unwrap()
     };
-    let (sans, avec) = (erreurs("sans.gguf", None), erreurs("avec.gguf", Some(4.7)));
-    let meilleures = sans.iter().zip(&avec).take_while(|(s, a)| *a < s).count();
-    assert!(meilleures >= 8 && meilleures % 8 == 0, "{meilleures} lignes");
-    assert_eq!(sans[meilleures..], avec[meilleures..]);
+    let plancher = quantifier("plancher.gguf", None).bits_par_poids();
+    let mut bits_de_la_table = Vec::new();
+    for (nom, de_plus) in [("a.gguf", 0.2), ("b.gguf", 0.6), ("c", 0.6)] {
+        let sortie = entree.join(nom);
+        let bilan = quantifier(nom, Some(plancher + de_plus));
+        if nom.ends_with("gguf") {
+            let employes = bilan.bits_par_poids() - plancher;
+            assert!((0.7 * de_plus..=de_plus).contains(&employes), "{nom} : {employes} bits de plus");
+        }
+        assert!(bilan.matrices.iter().all(|m| m.sensibilite.is_some_and(|s| s >= 0.0)), "{nom}");
+        assert!(bilan.matrices.iter().all(|m| m.tranches.windows(2).all(|t| t[0].1 > t[1].1)), "{nom}");
+        bits_de_la_table.push(bilan.matrices[0].bits);
+        // Relu par tranches comme d'un bloc.
+        let ecart = ecart_relatif(&logits(&sortie, "cpu"), &logits(&sortie, "reference"));
+        assert!(ecart < 3e-2, "{nom}, cpu : {ecart}");
+    }
+    assert!(bits_de_la_table[0] < bits_de_la_table[1], "{bits_de_la_table:?}");
+    assert_eq!(bits_de_la_table[1], bits_de_la_table[2]);
 }
 
 #[test]
@@ -377,18 +381,19 @@ fn un_ras4_se_convertit_a_son_tour_et_se_decode_a_l_identique() {
 fn un_travail_interrompu_reprend_et_donne_le_meme_fichier() {
     let modele = ModeleDEssai::nouveau();
     let entree = modele.ecrire_pour_un_moteur();
-    let reglages = reglages_par_groupes(Grille::Ras { bits: 4 }, Methode::Retour);
+    let mut reglages = reglages_par_groupes(Grille::Ras { bits: 4 }, Methode::Retour);
+    reglages.bits = Some(5.4);
     let (d_un_coup, repris) = (entree.join("a.gguf"), entree.join("b.gguf"));
     quantifier_par_groupes(entree, &d_un_coup, &reglages, &mut |_| Ok(())).unwrap();
     let mut faites = 0;
-    let arreter = &mut |_| {
-        faites += 1;
+    let arreter = &mut |poids| {
+        faites += usize::from(poids > 0);
         if faites == 3 { Err(Erreur::Interrompu) } else { Ok(()) }
     };
     assert!(matches!(quantifier_par_groupes(entree, &repris, &reglages, arreter), Err(Erreur::Interrompu)));
     assert!(!repris.exists());
     let gardees = std::fs::read_dir(entree.join("b.gguf.reprise")).unwrap().count();
-    assert_eq!(gardees, 4, "trois matrices et l'empreinte");
+    assert_eq!(gardees, 5, "trois matrices, leurs bits et l'empreinte");
     let premiere = entree.join("b.gguf.reprise/token_embd.weight.groupes");
     let date = || std::fs::metadata(&premiere).unwrap().modified().unwrap();
     let (avant, mut pendant) = (date(), None);

@@ -64,8 +64,8 @@ pub struct Arguments {
     /// (échelles cherchées) ou nearest (l'étendue de chaque groupe, sans calibrage)
     #[arg(long = "rounding", value_name = "ARRONDI", default_value = "feedback", value_parser = arrondi)]
     methode: Arrondi,
-    /// Bits par poids du modèle entier, de 4,51 à 5, pour ras4 : ce qui dépasse 4,5 va aux jetons les plus
-    /// courants de la table des plongements (5 bits) [défaut : 4,6]
+    /// Bits par poids du modèle entier, de 4,5 à 8,5, pour ras4 : ce qui dépasse 4,5 va là où l'arrondi coûte le
+    /// plus, mesuré sur le texte de calibrage [défaut : 4,6]
     #[arg(long = "bits", value_name = "BITS", value_parser = bits)]
     bits: Option<f64>,
     /// Compare ensuite les modèles d'origine et quantifié sur ces textes : perplexité, divergence, accord
@@ -182,8 +182,8 @@ fn type_simple(nom: &str) -> Result<SpecPoids, String> {
 
 fn bits(texte: &str) -> Result<f64, String> {
     match texte.replace(',', ".").parse() {
-        Ok(bits) if (4.5..=5.0).contains(&bits) => Ok(bits),
-        _ => Err("un nombre de 4,5 à 5 est attendu".into()),
+        Ok(bits) if (4.5..=8.5).contains(&bits) => Ok(bits),
+        _ => Err("un nombre de 4,5 à 8,5 est attendu".into()),
     }
 }
 

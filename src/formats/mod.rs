@@ -65,6 +65,14 @@ pub trait Conteneur: Send + Sync {
     /// # Errors
     /// Le tenseur existe, mais son type n'est pas pris en charge.
     fn tenseur(&self, nom: &str) -> Resultat<Option<VueTenseur>>;
+    /// La matrice `nom` en tranches de lignes, chacune dans le type le plus court qui la porte : une seule quand
+    /// toutes se valent, aucune si elle manque.
+    ///
+    /// # Errors
+    /// Comme [`Self::tenseur`].
+    fn tranches(&self, nom: &str) -> Resultat<Vec<VueTenseur>> {
+        Ok(self.tenseur(nom)?.into_iter().collect())
+    }
     /// Le tenseur `nom` tel qu'il est rangé, s'il existe : même un tenseur d'entiers, qui n'est qu'une
     /// partie d'une matrice ([`assemblage`]). `None` aussi là où rien ne s'assemble.
     fn brut(&self, _nom: &str) -> Option<TenseurBrut> {

@@ -1,6 +1,7 @@
 //! Produit matriciel partagé par l'équipe : plusieurs matrices qui lisent les mêmes entrées à la fois, et ce qui
 //! suit chaque partie des sorties tant qu'elle est dans le cache du fil qui vient de la calculer.
 
+use std::borrow::Borrow;
 use std::ops::Range;
 
 use super::TableNoyaux;
@@ -36,10 +37,10 @@ pub enum Decoupe {
 ///
 /// # Panics
 /// Une matrice n'a pas autant de colonnes que les entrées, ou `sortie` n'a pas la bonne taille.
-pub fn produit(
+pub fn produit<M: Borrow<Matrice> + Sync>(
     table: &TableNoyaux,
     equipe: &mut Equipe,
-    matrices: &[&Matrice],
+    matrices: &[M],
     entrees: &Activations,
     sortie: &mut [f32],
 ) {
@@ -50,22 +51,23 @@ pub fn produit(
 ///
 /// # Panics
 /// Comme [`produit`] ; ou une découpe de front d'autre chose que deux matrices de mêmes formes.
-pub fn produit_suivi(
+pub fn produit_suivi<M: Borrow<Matrice> + Sync>(
     table: &TableNoyaux,
     equipe: &mut Equipe,
-    (matrices, decoupe): (&[&Matrice], Decoupe),
+    (matrices, decoupe): (&[M], Decoupe),
     entrees: &Activations,
     sortie: &mut [f32],
     suite: Suite<'_>,
 ) {
-    let largeur: usize = matrices.iter().map(|m| m.lignes()).sum();
+    let largeur: usize = matrices.iter().map(|m| m.borrow().lignes()).sum();
     assert_eq!(sortie.len(), largeur * entrees.n(), "taille de la sortie");
-    assert!(matrices.iter().all(|m| m.colonnes() == entrees.colonnes()), "colonnes des matrices");
+    assert!(matrices.iter().all(|m| m.borrow().colonnes() == entrees.colonnes()), "colonnes des matrices");
     let (tuiles, nb_tuiles) = match decoupe {
-        Decoupe::BoutABout(tuiles) => (tuiles, matrices.iter().map(|m| m.nb_tuiles()).sum()),
+        Decoupe::BoutABout(tuiles) => (tuiles, matrices.iter().map(|m| m.borrow().nb_tuiles()).sum()),
         Decoupe::DeFront(tuiles) => {
-            assert!(matrices.len() == 2 && matrices[0].lignes() == matrices[1].lignes(), "matrices de front");
-            (tuiles, matrices[0].nb_tuiles())
+            let memes = matrices.len() == 2 && matrices[0].borrow().lignes() == matrices[1].borrow().lignes();
+            assert!(memes, "matrices de front");
+            (tuiles, matrices[0].borrow().nb_tuiles())
         }
     };
     let tuiles = tuiles.clamp(1, nb_tuiles.max(1));
@@ -89,9 +91,9 @@ pub fn produit_suivi(
 }
 
 /// Un produit en cours.
-struct Produit<'a> {
+struct Produit<'a, M> {
     table: &'a TableNoyaux,
-    matrices: &'a [&'a Matrice],
+    matrices: &'a [M],
     decoupe: Decoupe,
     /// Tuiles d'un article.
     tuiles: usize,
@@ -101,13 +103,14 @@ struct Produit<'a> {
     largeur: usize,
 }
 
-impl Produit<'_> {
+impl<M: Borrow<Matrice>> Produit<'_, M> {
     /// Tuiles des articles, matrice par matrice : rang de la matrice, rang de sa première sortie, tuiles.
     fn morceaux(&self, articles: Range<usize>) -> impl Iterator<Item = (&Matrice, usize, Range<usize>)> {
         let voulues = articles.start * self.tuiles..articles.end * self.tuiles;
         let de_front = matches!(self.decoupe, Decoupe::DeFront(_));
         let (mut tuiles_avant, mut lignes_avant) = (0, 0);
-        self.matrices.iter().map(move |&m| {
+        self.matrices.iter().map(move |m| {
+            let m = m.borrow();
             let avant = if de_front { 0 } else { tuiles_avant };
             let borner = |t: usize| t.clamp(avant, avant + m.nb_tuiles()) - avant;
             let morceau = (m, lignes_avant, borner(voulues.start)..borner(voulues.end));

@@ -83,6 +83,15 @@ impl Poids {
         Ok(Some(vue))
     }
 
+    /// Comme [`Self::tenseur`], en tranches de lignes ([`Conteneur::tranches`]).
+    ///
+    /// # Errors
+    /// Comme [`Self::tenseur`].
+    pub fn tranches(&self, nom: &str, forme: &[usize]) -> Resultat<Vec<VueTenseur>> {
+        self.tenseur(nom, forme)?;
+        self.conteneur.tranches(&self.nom_fichier(nom))
+    }
+
     /// Noms (du fichier) des tenseurs que personne n'a demandés : un modèle mal compris en laisse.
     pub fn non_lus(&self) -> Vec<String> {
         let Ok(lus) = self.lus.lock() else { return Vec::new() };

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use rayon::prelude::*;
 
 use crate::erreur::{Erreur, Resultat};
 use crate::generation::echantillonnage::{Echantillonneur, ReglagesEchantillonnage};
@@ -25,11 +26,9 @@ pub(super) fn preparer(entree: &Path, fichiers: &[PathBuf], nb_jetons: usize) ->
         return Ok(ecrire(&modele, nombre.next_multiple_of(DE_FRONT), longueur)?);
     }
     let part = nombre.div_ceil(fichiers.len());
-    let mut sequences = Vec::new();
-    for fichier in fichiers {
-        sequences.extend(tirer(&modele, fichier, part, longueur)?);
-    }
-    Ok(sequences)
+    let tirer = |fichier: &PathBuf| tirer(&modele, fichier, part, longueur);
+    let sequences = fichiers.par_iter().map(tirer).collect::<Result<Vec<_>>>()?;
+    Ok(sequences.concat())
 }
 
 /// `nombre` séquences de `fichier`, prises à intervalles réguliers ; moins s'il est court.

@@ -10,7 +10,7 @@ use crate::cli::{avancement, interruption};
 use crate::conversion::Origine;
 use crate::conversion::groupes::{BilanGroupes, Grille, Methode, Reglages, quantifier_par_groupes};
 use crate::erreur::Erreur;
-use crate::nombres::{ecrire_octets, ecrire_reel};
+use crate::nombres::{ecrire_entier, ecrire_octets, ecrire_reel};
 
 /// Bits par poids de ras4 quand rien n'est demandé.
 const BITS: f64 = 4.6;
@@ -26,7 +26,7 @@ pub(super) fn executer(arguments: &Arguments, grille: Grille) -> Result<()> {
     let nb_poids = Origine::ouvrir(&arguments.entree)?.nb_poids();
     let barre = avancement::barre(nb_poids, "Quantification {wide_bar} {percent} % ({eta})");
     let bits = match grille {
-        Grille::Ras { .. } => Some(arguments.bits.unwrap_or(BITS)),
+        Grille::Ras { .. } if methode != Methode::Etendue => Some(arguments.bits.unwrap_or(BITS)),
         _ => arguments.bits,
     };
     let reglages = Reglages { grille, methode, bits, sequences };
@@ -53,6 +53,8 @@ fn montrer(bilan: &BilanGroupes, chemin: &Path) -> Result<()> {
         Colonne { titre: "Matrice", cle: "matrice" },
         Colonne { titre: "Poids", cle: "poids" },
         Colonne { titre: "Bits/poids", cle: "bits_par_poids" },
+        Colonne { titre: "Codes", cle: "codes" },
+        Colonne { titre: "Sensibilité (mnats)", cle: "sensibilite" },
         Colonne { titre: "Erreur (%)", cle: "erreur" },
         Colonne { titre: "Des sorties (%)", cle: "erreur_sorties" },
     ];
@@ -61,6 +63,8 @@ fn montrer(bilan: &BilanGroupes, chemin: &Path) -> Result<()> {
             Cellule::Texte(m.nom.clone()),
             Cellule::Entier(m.poids as u64),
             Cellule::Reel(m.bits, 3),
+            Cellule::Texte(codes(&m.tranches)),
+            m.sensibilite.map_or(Cellule::Texte(String::new()), |s| Cellule::Reel(1e3 * s, 4)),
             Cellule::Reel(100.0 * m.erreur, 2),
             Cellule::Reel(100.0 * m.erreur_sortie, 2),
         ]
@@ -75,10 +79,24 @@ fn montrer(bilan: &BilanGroupes, chemin: &Path) -> Result<()> {
     Ok(sortie::Texte.exporter(&tableau, &mut Sortie::standard())?)
 }
 
+/// Bits des codes : un nombre, ou celui de chaque suite de lignes.
+fn codes(tranches: &[(usize, u32)]) -> String {
+    let mut debut = 0;
+    let mut ecrire = |&(fin, bits): &(usize, u32)| {
+        let lignes = fin - std::mem::replace(&mut debut, fin);
+        if tranches.len() == 1 {
+            bits.to_string()
+        } else {
+            format!("{bits} : {}", ecrire_entier(lignes as u64))
+        }
+    };
+    tranches.iter().map(&mut ecrire).collect::<Vec<_>>().join("\n")
+}
+
 fn en_json(bilan: &BilanGroupes, comparaisons: &[comparaison::Comparaison]) -> serde_json::Value {
     let matrice = |m: &crate::conversion::groupes::LigneGroupes| {
         serde_json::json!({
-            "nom": m.nom, "poids": m.poids, "bits_par_poids": m.bits,
+            "nom": m.nom, "poids": m.poids, "bits_par_poids": m.bits, "tranches": m.tranches, "sensibilite": m.sensibilite,
             "erreur_relative": m.erreur, "erreur_relative_sorties": m.erreur_sortie,
         })
     };

@@ -6,7 +6,8 @@ use super::calculs::scalaire;
 use super::doubles::Doubles;
 use super::grille::{GROUPE, Grille, Parametres, inverse};
 use super::hessienne::Hessienne;
-use super::retour::Lot;
+use super::retour::{Lot, RAFFINEMENTS};
+use crate::erreur::Resultat;
 use crate::noyaux::TableNoyaux;
 use crate::noyaux::recompilation::Calcul;
 
@@ -22,7 +23,12 @@ pub enum Methode {
     Recherche,
     /// De plus, chaque colonne compense les erreurs des autres, et codes et nombres s'ajustent tour à tour.
     Retour,
+    /// L'étendue, et la compensation seule : ce que coûtera à peu près `Retour`, en bien moins de temps.
+    Esquisse,
 }
+
+/// Fin de chaque suite de lignes dont les codes ont autant de bits, et ces bits, de moins en moins nombreux.
+pub(super) type Tranches = Vec<(usize, u32)>;
 
 /// Une matrice quantifiée.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +36,8 @@ pub(super) struct Quantifiee {
     pub(super) grille: Grille,
     pub(super) lignes: usize,
     pub(super) colonnes: usize,
-    /// Premières lignes dont les codes ont tous les bits de la grille ; ceux des autres en ont 4.
-    pub(super) hautes: usize,
+    /// De combien de bits sont les codes de chaque ligne.
+    pub(super) tranches: Tranches,
     /// Un par poids, ligne par ligne.
     pub(super) codes: Vec<u8>,
     /// Un par groupe, ligne par ligne.
@@ -41,8 +47,9 @@ pub(super) struct Quantifiee {
 }
 
 impl Quantifiee {
-    /// Ces lignes, puis celles d'une matrice de 4 bits.
+    /// Ces lignes, puis celles d'`autre`.
     pub(super) fn suivie_de(mut self, autre: Self) -> Self {
+        self.tranches.extend(autre.tranches.iter().map(|&(fin, bits)| (self.lignes + fin, bits)));
         self.lignes += autre.lignes;
         self.codes.extend(autre.codes);
         self.parametres.extend(autre.parametres);
@@ -51,9 +58,25 @@ impl Quantifiee {
 
     /// Bits par poids, échelles comprises.
     pub(super) fn bits_par_poids(&self) -> f64 {
-        let hauts = f64::from(self.grille.bits() - 4);
-        let en_moins = hauts * (self.lignes - self.hautes) as f64 / self.lignes.max(1) as f64;
-        self.grille.bits_par_poids() - en_moins
+        let mut debut = 0;
+        let mut somme = 0.0;
+        for &(fin, bits) in &self.tranches {
+            somme += (fin - debut) as f64 * f64::from(bits);
+            debut = fin;
+        }
+        let nombres = self.grille.bits_par_poids() - f64::from(self.grille.bits());
+        nombres + somme / self.lignes.max(1) as f64
+    }
+
+    /// Bits au-dessus du quatrième, par étages : pour combien de premières lignes, et combien par code.
+    pub(super) fn etages(&self) -> Vec<(usize, u32)> {
+        let mut etages = Vec::new();
+        let mut dessous = 4;
+        for &(fin, bits) in self.tranches.iter().rev().filter(|t| t.1 > 4) {
+            etages.push((fin, bits - dessous));
+            dessous = bits;
+        }
+        etages
     }
 
     /// Poids tels qu'ils seront relus.
@@ -76,13 +99,13 @@ pub(super) fn quantifier(
     h: &Hessienne,
     grille: Grille,
     methode: Methode,
-) -> Quantifiee {
+) -> Resultat<Quantifiee> {
     let n = h.n;
     let (lignes, groupes) = (poids.len() / n, n / GROUPE);
     let importances: Vec<f32> = (0..n).map(|j| h.importance(j)).collect();
     let mut parametres = vec![[0.0; 2]; lignes * groupes];
     parametres.par_chunks_mut(groupes).zip(poids.par_chunks(n)).for_each(|(parametres, poids)| {
-        if methode == Methode::Etendue {
+        if matches!(methode, Methode::Etendue | Methode::Esquisse) {
             let groupes = parametres.iter_mut().zip(poids.chunks(GROUPE));
             groupes.for_each(|(p, poids)| *p = grille.arrondir(grille.etaler(poids)));
         } else {
@@ -90,7 +113,8 @@ pub(super) fn quantifier(
         }
     });
     // Avant les tâches : chacune attendrait celle qui le calcule.
-    let facteur = (methode == Methode::Retour).then(|| h.facteur(table));
+    let facteur =
+        matches!(methode, Methode::Retour | Methode::Esquisse).then(|| h.facteur(table)).transpose()?;
     let doubles = (grille == Grille::Nf4)
         .then(|| Doubles::regler(&parametres.iter().map(|p| p[0]).collect::<Vec<_>>()));
     if let Some(doubles) = &doubles {
@@ -103,11 +127,15 @@ pub(super) fn quantifier(
         Some(facteur) => {
             let premier = i * LOT * groupes;
             let doubles = doubles.as_ref();
-            table.executer(Lot { table, h, facteur, grille, doubles, premier, poids, codes, parametres });
+            let raffinements = if methode == Methode::Retour { RAFFINEMENTS } else { 0 };
+            let lot =
+                Lot { table, h, facteur, grille, raffinements, doubles, premier, poids, codes, parametres };
+            table.executer(lot);
         }
         None => coder(grille, poids, codes, parametres),
     });
-    Quantifiee { grille, lignes, colonnes: n, hautes: lignes, codes, parametres, doubles }
+    let tranches = vec![(lignes, grille.bits())];
+    Ok(Quantifiee { grille, lignes, colonnes: n, tranches, codes, parametres, doubles })
 }
 
 /// Arrondi au plus proche.
@@ -204,7 +232,7 @@ mod tests {
         for grille in [Grille::Ras { bits: 4 }, Grille::Ras { bits: 5 }, Grille::Mlx, Grille::Nf4] {
             // Coût où les colonnes sont indépendantes, ce que la recherche suppose, puis coût exact.
             let mesurer = |methode| {
-                let q = quantifier(&table, &poids, &h, grille, methode);
+                let q = quantifier(&table, &poids, &h, grille, methode).unwrap();
                 assert_eq!((q.lignes, q.colonnes), (lignes, n));
                 let relus = q.valeurs();
                 let terme = |(k, (w, q)): (usize, (&f32, &f32))| h.importance(k % n) * (w - q).powi(2);
@@ -224,7 +252,7 @@ mod tests {
         let (h, poids) = (entrees(128), hasard(9 * 128, 4));
         let table = TableNoyaux::choisir(None).unwrap();
         for grille in [Grille::Ras { bits: 4 }, Grille::Mlx, Grille::Nf4] {
-            let q = quantifier(&table, &poids, &h, grille, Methode::Retour);
+            let q = quantifier(&table, &poids, &h, grille, Methode::Retour).unwrap();
             for (i, &p) in q.parametres.iter().enumerate() {
                 let relu = match &q.doubles {
                     Some(d) => [d.arrondir(i, p[0]), 0.0],
@@ -233,7 +261,7 @@ mod tests {
                 assert_eq!(relu, p, "{grille:?}, groupe {i}");
             }
             assert_eq!(
-                quantifier(&table, &poids, &h, grille, Methode::Retour),
+                quantifier(&table, &poids, &h, grille, Methode::Retour).unwrap(),
                 q,
                 "même fichier à chaque fois"
             );

@@ -3,10 +3,12 @@
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
+use super::allocation::{Allocation, allouer};
 use super::arrondi::{Methode, Quantifiee, cout, quantifier};
-use super::grille::{GROUPE, Grille};
+use super::grille::GROUPE;
 use super::hessienne::Hessienne;
 use super::reprise::Reprise;
+use super::sensibilite::mesurer;
 use super::{AMORTI, LigneGroupes, Reglages};
 use crate::erreur::{Erreur, Resultat};
 use crate::modele::Modele;
@@ -16,24 +18,14 @@ use crate::noyaux::TableNoyaux;
 /// Poids d'une somme partielle.
 const TRANCHE: usize = 1 << 14;
 
-/// Bits des lignes de la table que le budget favorise.
-const BITS_HAUTS: u32 = 5;
-
-/// Regarde le modèle se dérouler sans rien y changer.
-pub(super) struct Passif;
-
-impl Observateur for Passif {
-    fn observer(&mut self, _noms: &[String], _entrees: &Entrees) -> Resultat<Option<Vec<Tensor>>> {
-        Ok(None)
-    }
-}
-
 pub(super) struct Atelier<'a> {
     modele: &'a Modele,
     reglages: &'a Reglages,
     reprise: &'a Reprise,
     avancer: &'a mut dyn FnMut(usize) -> Resultat<()>,
     table: TableNoyaux,
+    /// Bits des lignes de chaque matrice ; absente, ceux de la grille.
+    pub(super) allocation: Allocation,
     pub(super) lignes: Vec<LigneGroupes>,
 }
 
@@ -45,7 +37,15 @@ impl<'a> Atelier<'a> {
         avancer: &'a mut dyn FnMut(usize) -> Resultat<()>,
     ) -> Resultat<Self> {
         let table = TableNoyaux::choisir(None)?;
-        Ok(Self { modele, reglages, reprise, avancer, table, lignes: Vec::new() })
+        Ok(Self {
+            modele,
+            reglages,
+            reprise,
+            avancer,
+            table,
+            allocation: Allocation::new(),
+            lignes: Vec::new(),
+        })
     }
 
     /// La matrice est-elle déjà faite ?
@@ -112,13 +112,22 @@ impl<'a> Atelier<'a> {
                 &identite
             }
         };
-        let quantifier = |poids: &[f32], grille| quantifier(&self.table, poids, h, grille, methode);
-        let (hauts, bas) = poids.split_at(self.lignes_hautes(nom, poids.len() / colonnes) * colonnes);
-        let basse = quantifier(bas, self.reglages.grille);
-        let faite = match hauts {
-            [] => basse,
-            _ => quantifier(hauts, Grille::Ras { bits: BITS_HAUTS }).suivie_de(basse),
-        };
+        let lignes = poids.len() / colonnes;
+        let entiere = vec![(lignes, self.reglages.grille.bits())];
+        let mut debut = 0;
+        let mut faite: Option<Quantifiee> = None;
+        for &(fin, bits) in self.allocation.get(nom).map_or(&entiere, |(tranches, _)| tranches) {
+            let tranche = &poids[debut * colonnes..fin * colonnes];
+            let tranche = quantifier(&self.table, tranche, h, self.reglages.grille.a_bits(bits), methode)?;
+            faite = Some(match faite {
+                Some(avant) => avant.suivie_de(tranche),
+                None => tranche,
+            });
+            debut = fin;
+        }
+        let faite = faite.ok_or_else(|| {
+            Erreur::modele(self.modele.poids.nom(), format!("le tenseur « {nom} » n'a aucune ligne"))
+        })?;
         let relus = faite.valeurs();
         let [erreur, energie] = ecarts(&poids, &relus);
         let [cout, cout_total] = cout(&self.table, &poids, &relus, h);
@@ -126,7 +135,9 @@ impl<'a> Atelier<'a> {
         let ligne = LigneGroupes {
             nom: nom.to_owned(),
             bits: faite.bits_par_poids(),
+            tranches: faite.tranches.clone(),
             poids: poids.len(),
+            sensibilite: None,
             erreur: relatif(erreur, energie),
             erreur_sortie: relatif(cout, cout_total),
         };
@@ -135,24 +146,33 @@ impl<'a> Atelier<'a> {
         Ok(faite)
     }
 
-    /// Premières lignes de la matrice `nom` que le budget met à [`BITS_HAUTS`] bits : celles de la table. Les
-    /// jetons les plus courants y viennent les premiers, dans l'ordre où le segmenteur les a appris, et elle
-    /// sert deux fois si elle est liée : nulle part un bit de plus ne rapporte autant.
-    fn lignes_hautes(&self, nom: &str, lignes: usize) -> usize {
-        let Some(budget) = self.reglages.bits.filter(|_| nom == "token_embd.weight") else { return 0 };
-        let a = &self.modele.architecture;
-        let formes = || a.tenseurs().map(|(_, forme)| forme);
-        let poids = |f: Vec<usize>| f.iter().product::<usize>() as f64;
-        let tous: f64 = formes().map(poids).sum();
-        // Les vecteurs restent en f32.
-        let vecteurs: f64 = formes().filter(|f| f.len() == 1).map(poids).sum();
-        let employes = self.reglages.grille.bits_par_poids() * (tous - vecteurs) + 32.0 * vecteurs;
-        let par_ligne = f64::from(BITS_HAUTS - self.reglages.grille.bits()) * a.taille_cachee as f64;
-        let possibles = (budget * tous - employes) / par_ligne;
-        (possibles.max(0.0) as usize / 8 * 8).min(lignes)
+    /// Répartit le budget, ou reprend la répartition déjà faite. Rend les entrées de la tête s'il a fallu dérouler
+    /// le modèle sur `sequences`.
+    pub(super) fn repartir(&mut self, budget: f64, sequences: &[Vec<u32>]) -> Resultat<Option<Vec<Tensor>>> {
+        if let Some(allocation) = self.reprise.lire_allocation() {
+            self.allocation = allocation;
+            return Ok(None);
+        }
+        let mesure = mesurer(&self.table, self.modele, sequences, &mut || (self.avancer)(0))?;
+        self.allocation = allouer(&mesure.sensibilites, self.bits_libres(budget));
+        self.reprise.ecrire_allocation(&self.allocation)?;
+        Ok(Some(mesure.entrees_tete))
     }
 
-    fn noter(&mut self, ligne: LigneGroupes) -> Resultat<()> {
+    /// Ce que le budget laisse au-dessus de la grille, en bits.
+    fn bits_libres(&self, budget: f64) -> f64 {
+        let cout = |forme: &[usize]| match *forme {
+            // Les vecteurs restent en f32, les colonnes qui ne vont pas par groupes en f16.
+            [_, colonnes] if colonnes.is_multiple_of(GROUPE) => self.reglages.grille.bits_par_poids(),
+            [_, _] => 16.0,
+            _ => 32.0,
+        };
+        let formes = self.modele.architecture.tenseurs();
+        formes.map(|(_, f)| f.iter().product::<usize>() as f64 * (budget - cout(&f))).sum()
+    }
+
+    fn noter(&mut self, mut ligne: LigneGroupes) -> Resultat<()> {
+        ligne.sensibilite = self.allocation.get(&ligne.nom).map(|(_, cout)| *cout);
         tracing::info!("{} : erreur {:.4}, des sorties {:.4}", ligne.nom, ligne.erreur, ligne.erreur_sortie);
         let poids = ligne.poids;
         self.lignes.push(ligne);

@@ -36,6 +36,11 @@ impl Grille {
         }
     }
 
+    /// La même grille, à codes de `bits` bits si elle en a de plusieurs sortes.
+    pub(super) fn a_bits(self, bits: u32) -> Self {
+        if let Self::Ras { .. } = self { Self::Ras { bits } } else { self }
+    }
+
     /// Bits par poids, échelles comprises.
     pub fn bits_par_poids(self) -> f64 {
         match self {

@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::calculs::scalaire_double;
@@ -17,7 +17,7 @@ use crate::noyaux::TableNoyaux;
 use crate::noyaux::recompilation::Calcul;
 
 /// Colonnes factorisées à la fois.
-const PANNEAU: usize = 48;
+const PANNEAU: usize = 64;
 
 /// Lignes de `XᵀX` calculées à la fois : assez pour un bon produit, peu pour ne presque rien calculer deux fois.
 const BANDE: usize = 128;
@@ -80,8 +80,17 @@ impl Hessienne {
     }
 
     /// `U` dans l'ordre de traitement, ligne par ligne ; nulle sous la diagonale. Calculée au premier appel.
-    pub(super) fn facteur(&self, table: &TableNoyaux) -> &[f32] {
-        self.u.get_or_init(|| factoriser(table, self.n, &self.h, &self.ordre))
+    pub(super) fn facteur(&self, table: &TableNoyaux) -> Resultat<&[f32]> {
+        if let Some(u) = self.u.get() {
+            return Ok(u);
+        }
+        let u = factoriser(table, self.n, &self.h, &self.ordre)?;
+        Ok(self.u.get_or_init(|| u))
+    }
+
+    /// `H`.
+    pub(super) fn en_tenseur(&self) -> Resultat<Tensor> {
+        Ok(Tensor::from_slice(&self.h, (self.n, self.n), &Device::Cpu)?)
     }
 
     /// Importance de la colonne `j`.
@@ -123,14 +132,14 @@ fn symetriser(n: usize, h: &mut [f32], facteur: f32) {
 /// `U` de `H` dont lignes et colonnes sont prises dans `ordre`.
 ///
 /// `A` est le facteur de Cholesky ordinaire de la matrice retournée, lui-même retourné.
-fn factoriser(table: &TableNoyaux, n: usize, h: &[f32], ordre: &[u32]) -> Vec<f32> {
+fn factoriser(table: &TableNoyaux, n: usize, h: &[f32], ordre: &[u32]) -> Resultat<Vec<f32>> {
     let place = |i: usize| ordre[n - 1 - i] as usize;
     let mut m = vec![0.0; n * n];
     m.par_chunks_mut(n).enumerate().for_each(|(i, ligne)| {
         let h = &h[place(i) * n..][..n];
         ligne.iter_mut().enumerate().for_each(|(j, x)| *x = f64::from(h[place(j)]));
     });
-    cholesky(table, n, &mut m);
+    cholesky(table, n, &mut m)?;
     let inverses: Vec<f64> = (0..n).map(|i| m[i * n + i].recip()).collect();
     let mut u = vec![0.0; n * n];
     u.par_chunks_mut(n).enumerate().for_each(|(i, ligne)| {
@@ -139,28 +148,50 @@ fn factoriser(table: &TableNoyaux, n: usize, h: &[f32], ordre: &[u32]) -> Vec<f3
             *x = (m[n - 1 - j] * inverses[n - 1 - j]) as f32;
         }
     });
-    u
+    Ok(u)
 }
 
-/// Facteur de Cholesky, sur place, dans le triangle inférieur de `m` (symétrique, définie positive).
-fn cholesky(table: &TableNoyaux, n: usize, m: &mut [f64]) {
+/// Facteur de Cholesky, sur place, dans le triangle inférieur de `m` (symétrique, définie positive). Panneau par
+/// panneau : une fois ses colonnes faites, un produit de matrices les ôte de tout ce qui suit.
+fn cholesky(table: &TableNoyaux, n: usize, m: &mut [f64]) -> Resultat<()> {
     for debut in (0..n).step_by(PANNEAU) {
         let fin = (debut + PANNEAU).min(n);
         let (haut, bas) = m.split_at_mut(fin * n);
         for i in debut..fin {
             let (avant, ligne) = haut.split_at_mut(i * n);
             table.executer(Elimination { lignes: avant, n, colonnes: debut..i, ligne: &mut *ligne });
-            let reste = ligne[i] - ligne[..i].iter().map(|x| x * x).sum::<f64>();
+            let reste = ligne[i] - ligne[debut..i].iter().map(|x| x * x).sum::<f64>();
             ligne[i] = reste.max(f64::MIN_POSITIVE).sqrt();
         }
         let haut = &*haut;
         bas.par_chunks_mut(n).for_each(|ligne| {
             table.executer(Elimination { lignes: haut, n, colonnes: debut..fin, ligne });
         });
+        oter_produits(n, debut..fin, bas)?;
     }
+    Ok(())
 }
 
-/// Colonnes d'une ligne du facteur, d'après les `lignes` qui les précèdent.
+/// Ôte des lignes `bas`, qui suivent celles du panneau, les produits de leurs colonnes `panneau`.
+fn oter_produits(n: usize, panneau: Range<usize>, bas: &mut [f64]) -> Resultat<()> {
+    let faites: Vec<f64> = bas.chunks(n).flat_map(|ligne| &ligne[panneau.clone()]).copied().collect();
+    let lignes = bas.len() / n;
+    let faites = Tensor::from_vec(faites, (lignes, panneau.len()), &Device::Cpu)?;
+    for debut in (0..lignes).step_by(BANDE) {
+        // Rien au-delà de la diagonale ne sert.
+        let fin = (debut + BANDE).min(lignes);
+        let gauche = faites.narrow(0, debut, fin - debut)?;
+        let produits = gauche.matmul(&faites.narrow(0, 0, fin)?.t()?)?.flatten_all()?.to_vec1::<f64>()?;
+        let bande = bas[debut * n..fin * n].par_chunks_mut(n).zip(produits.par_chunks(fin));
+        bande.for_each(|(ligne, produits)| {
+            ligne[panneau.end..].iter_mut().zip(produits).for_each(|(x, p)| *x -= p);
+        });
+    }
+    Ok(())
+}
+
+/// Colonnes d'une ligne du facteur, d'après les `lignes` qui les précèdent ; ce que doivent les colonnes d'avant
+/// celles-ci a déjà été ôté.
 struct Elimination<'a> {
     lignes: &'a [f64],
     n: usize,
@@ -174,22 +205,21 @@ impl Calcul for Elimination<'_> {
     #[inline(always)]
     fn faire(self) {
         let Self { lignes, n, colonnes, ligne } = self;
+        let debut = colonnes.start;
         for j in colonnes {
             let autre = &lignes[j * n..(j + 1) * n];
-            ligne[j] = (ligne[j] - scalaire_double(&ligne[..j], &autre[..j])) / autre[j];
+            ligne[j] = (ligne[j] - scalaire_double(&ligne[debut..j], &autre[debut..j])) / autre[j];
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
 
     #[test]
     fn le_facteur_redonne_le_cout_d_une_erreur_quelconque() {
-        let (jetons, n) = (300, 70);
+        let (jetons, n) = (300, 200);
         let hasard = |i: usize| ((i * 7919 + i * i % 613) % 2003) as f32 / 1001.5 - 1.0;
         let x: Vec<f32> = (0..jetons * n).map(|i| hasard(i) * (1.0 + (i % n % 7) as f32)).collect();
         let x = Tensor::from_vec(x, (jetons, n), &Device::Cpu).unwrap();
@@ -199,7 +229,8 @@ mod tests {
         // D_j² se déduit du facteur et de la diagonale : H_jj = Σ_k≥j A_jk², A_jk = U_jk · D_k.
         let place = |p: usize| h.ordre[p] as usize;
         let table = TableNoyaux::choisir(None).unwrap();
-        let u = |p: usize, q: usize| f64::from(h.facteur(&table)[p * n + q]);
+        let facteur = h.facteur(&table).unwrap();
+        let u = |p: usize, q: usize| f64::from(facteur[p * n + q]);
         let mut d2 = vec![0.0; n];
         for p in (0..n).rev() {
             let suite: f64 = (p + 1..n).map(|q| u(p, q).powi(2) * d2[q]).sum();

@@ -5,14 +5,17 @@
 //! la suite. Les matrices faites vont une à une dans un dossier de reprise, dont le fichier final est tiré :
 //! la mémoire ne porte que celle qui se fait, et un travail interrompu reprend où il en était.
 
+mod allocation;
 mod arrondi;
 mod atelier;
 mod calculs;
 mod doubles;
 mod grille;
 mod hessienne;
+mod juge;
 mod reprise;
 mod retour;
+mod sensibilite;
 mod sortie_gguf;
 mod sortie_hub;
 
@@ -25,7 +28,7 @@ pub use grille::Grille;
 use super::Origine;
 use crate::erreur::{Erreur, Resultat};
 use crate::modele::{Modele, Source};
-use crate::moteur::reference::deroulement::derouler;
+use crate::moteur::reference::deroulement::{Passif, derouler};
 use atelier::Atelier;
 use reprise::Reprise;
 
@@ -36,7 +39,8 @@ const AMORTI: f64 = 0.01;
 /// l'autre.
 const AMORTI_TABLE: f64 = 0.1;
 
-/// Une séquence sur tant suffit à la hessienne d'une table liée, et épargne un déroulement complet.
+/// Une séquence sur tant suffit à la hessienne d'une table liée et au partage des bits : cela épargne un
+/// déroulement complet.
 const PART_TABLE: usize = 4;
 
 /// Ce qu'il faut faire.
@@ -46,8 +50,8 @@ pub struct Reglages {
     pub grille: Grille,
     /// Soin mis à l'arrondi.
     pub methode: Methode,
-    /// Bits par poids du modèle entier (RâS à 4 bits) : ce qui dépasse la grille va aux premières lignes de la
-    /// table des plongements.
+    /// Bits par poids du modèle entier (RâS à 4 bits) : ce qui dépasse la grille va aux matrices, et aux lignes de
+    /// la table des plongements, dont l'arrondi coûte le plus. Il faut un texte de calibrage pour le mesurer.
     pub bits: Option<f64>,
     /// Textes de calibrage, en jetons ; vides, toutes les colonnes se valent.
     pub sequences: Vec<Vec<u32>>,
@@ -60,8 +64,12 @@ pub struct LigneGroupes {
     pub nom: String,
     /// Bits par poids, échelles comprises.
     pub bits: f64,
+    /// Fin de chaque suite de lignes dont les codes ont autant de bits, et ces bits.
+    pub tranches: Vec<(usize, u32)>,
     /// Nombre de poids.
     pub poids: usize,
+    /// Divergence (nats) que causerait son seul arrondi à 4 bits, si elle a été mesurée.
+    pub sensibilite: Option<f64>,
     /// Erreur quadratique relative des poids.
     pub erreur: f64,
     /// Erreur quadratique relative des sorties, sur le texte de calibrage.
@@ -105,6 +113,13 @@ pub fn quantifier_par_groupes(
     if reglages.bits.is_some() && reglages.grille != (Grille::Ras { bits: 4 }) {
         return Err(Erreur::Usage("un budget de bits (--bits) ne vaut que pour ras4".into()));
     }
+    let mesure = !reglages.sequences.is_empty() && reglages.methode != Methode::Etendue;
+    if reglages.bits.is_some() && !mesure {
+        return Err(Erreur::Usage(
+            "un budget de bits (--bits) se partage d'après un texte de calibrage, que cet arrondi ne lit pas"
+                .into(),
+        ));
+    }
     let en_gguf = sortie.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
     verifier_sortie(entree, sortie, reglages.grille, en_gguf)?;
     let modele = Modele::charger(&Source::depuis_chemin(entree)?)?;
@@ -131,15 +146,22 @@ fn faire_les_matrices(modele: &Modele, reglages: &Reglages, atelier: &mut Atelie
         }
         return Ok(());
     }
+    let part: Vec<_> = reglages.sequences.iter().step_by(PART_TABLE).cloned().collect();
+    let mesurees = match reglages.bits {
+        Some(budget) => atelier.repartir(budget, &part)?,
+        None => None,
+    };
     // La table liée se quantifie avant tout le reste, qui lira ses lignes : les entrées de la tête viennent
     // alors du modèle d'origine, sur une part du texte.
     if a.plongements_lies {
-        if !atelier.est_faite("token_embd.weight") {
-            let part: Vec<_> = reglages.sequences.iter().step_by(PART_TABLE).cloned().collect();
-            let entrees = derouler(a, poids, None, &part, &mut atelier::Passif)?;
-            atelier.faire(&["token_embd.weight".into()], &entrees, AMORTI_TABLE)?;
-        }
+        let entrees = match mesurees {
+            Some(entrees) => entrees,
+            None if atelier.est_faite("token_embd.weight") => Vec::new(),
+            None => derouler(a, poids, None, &part, &mut Passif)?,
+        };
+        atelier.faire(&["token_embd.weight".into()], &entrees, AMORTI_TABLE)?;
     } else {
+        drop(mesurees);
         atelier.faire_sans_entrees("token_embd.weight", a.taille_cachee)?;
     }
     let table = atelier.relire("token_embd.weight")?;

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::LigneGroupes;
-use super::arrondi::Quantifiee;
+use super::allocation::Allocation;
+use super::arrondi::{Quantifiee, Tranches};
 use super::doubles::{Doubles, dictionnaire};
 use super::grille::{GROUPE, Grille, Parametres};
 use crate::erreur::{Erreur, Resultat};
 use crate::formats::gguf::ecriture::creer_provisoire;
 
 const EMPREINTE: &str = "empreinte";
+const ALLOCATION: &str = "allocation.json";
 
 /// Dossier de reprise.
 pub(super) struct Reprise {
@@ -24,10 +26,9 @@ pub(super) struct Reprise {
 struct Entete {
     nom: String,
     grille: String,
-    bits: u32,
     lignes: usize,
     colonnes: usize,
-    hautes: usize,
+    tranches: Tranches,
     decalage: Option<f32>,
     maximums: Vec<f32>,
     erreur: f64,
@@ -60,6 +61,21 @@ impl Reprise {
         Ok(Self { dossier })
     }
 
+    /// Garde les bits choisis.
+    pub(super) fn ecrire_allocation(&self, allocation: &Allocation) -> Resultat<()> {
+        let chemin = self.dossier.join(ALLOCATION);
+        let erreur = |e| Erreur::ecriture(&chemin, e);
+        let mut provisoire = creer_provisoire(&chemin)?;
+        serde_json::to_writer(&mut provisoire, allocation).map_err(|e| erreur(e.into()))?;
+        provisoire.persist(&chemin).map_err(|e| erreur(e.error))?;
+        Ok(())
+    }
+
+    /// Bits déjà choisis.
+    pub(super) fn lire_allocation(&self) -> Option<Allocation> {
+        serde_json::from_slice(&std::fs::read(self.dossier.join(ALLOCATION)).ok()?).ok()
+    }
+
     /// La matrice `nom` est-elle faite ?
     pub(super) fn contient(&self, nom: &str) -> bool {
         self.chemin(nom).is_file()
@@ -71,10 +87,9 @@ impl Reprise {
         let entete = Entete {
             nom: ligne.nom.clone(),
             grille: nom_grille(q.grille).into(),
-            bits: q.grille.bits(),
             lignes: q.lignes,
             colonnes: q.colonnes,
-            hautes: q.hautes,
+            tranches: q.tranches.clone(),
             decalage: q.doubles.as_ref().map(|d| d.decalage),
             maximums: q.doubles.as_ref().map(|d| d.maximums.clone()).unwrap_or_default(),
             erreur: ligne.erreur,
@@ -119,10 +134,11 @@ impl Reprise {
 fn decoder(octets: &[u8]) -> Option<(Quantifiee, LigneGroupes)> {
     let fin = octets.iter().position(|&o| o == b'\n')?;
     let e: Entete = serde_json::from_slice(&octets[..fin]).ok()?;
-    let grille = grille(&e.grille, e.bits)?;
+    let grille = grille(&e.grille)?;
     let poids = e.lignes.checked_mul(e.colonnes).filter(|_| e.colonnes.is_multiple_of(GROUPE))?;
     let (nombres, codes) = octets[fin + 1..].split_at_checked(poids / GROUPE * 8)?;
-    if codes.len() != poids {
+    let fins = e.tranches.windows(2).all(|t| t[0].0 <= t[1].0) && e.tranches.last()?.0 == e.lignes;
+    if codes.len() != poids || !fins || e.tranches.iter().any(|t| !(4..=8).contains(&t.1)) {
         return None;
     }
     let parametre = |o: &[u8; 8]| -> Parametres {
@@ -134,14 +150,15 @@ fn decoder(octets: &[u8]) -> Option<(Quantifiee, LigneGroupes)> {
         grille,
         lignes: e.lignes,
         colonnes: e.colonnes,
-        hautes: e.hautes.min(e.lignes),
+        tranches: e.tranches,
         codes: codes.to_vec(),
         parametres: nombres.as_chunks().0.iter().map(parametre).collect(),
         doubles,
     };
     let (erreur, erreur_sortie) = (e.erreur, e.erreur_sortie);
     let bits = quantifiee.bits_par_poids();
-    let ligne = LigneGroupes { nom: e.nom, bits, poids, erreur, erreur_sortie };
+    let tranches = quantifiee.tranches.clone();
+    let ligne = LigneGroupes { nom: e.nom, bits, tranches, poids, sensibilite: None, erreur, erreur_sortie };
     Some((quantifiee, ligne))
 }
 
@@ -153,9 +170,9 @@ fn nom_grille(grille: Grille) -> &'static str {
     }
 }
 
-fn grille(nom: &str, bits: u32) -> Option<Grille> {
+fn grille(nom: &str) -> Option<Grille> {
     match nom {
-        "ras" if (4..=8).contains(&bits) => Some(Grille::Ras { bits }),
+        "ras" => Some(Grille::Ras { bits: 4 }),
         "mlx" => Some(Grille::Mlx),
         "nf4" => Some(Grille::Nf4),
         _ => None,

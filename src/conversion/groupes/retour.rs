@@ -12,7 +12,7 @@ use crate::noyaux::rangs::Facteur;
 use crate::noyaux::recompilation::{Calcul, cumuler};
 
 /// Passes de raffinement : au-delà, l'erreur ne baisse plus d'un pour cent.
-const RAFFINEMENTS: usize = 2;
+pub(super) const RAFFINEMENTS: usize = 2;
 
 /// Part du coût d'un groupe qu'un ajustement doit gagner pour valoir qu'on le reporte sur toute la ligne.
 const GAIN_MIN: f64 = 2e-3;
@@ -24,6 +24,8 @@ pub(super) struct Lot<'a> {
     /// Facteur de la hessienne.
     pub(super) facteur: &'a [f32],
     pub(super) grille: Grille,
+    /// Passes de raffinement.
+    pub(super) raffinements: usize,
     pub(super) doubles: Option<&'a Doubles>,
     /// Rang du premier groupe dans la matrice.
     pub(super) premier: usize,
@@ -38,7 +40,9 @@ impl Calcul for Lot<'_> {
     #[inline(always)]
     fn faire(mut self) {
         self.arrondir();
-        self.raffiner();
+        if self.raffinements > 0 {
+            self.raffiner();
+        }
     }
 }
 
@@ -90,7 +94,7 @@ impl Lot<'_> {
         let (n, lignes) = (self.h.n, self.poids.len() / self.h.n);
         let mut pentes = self.pentes();
         let mut ecarts = vec![0.0; lignes * GROUPE];
-        for passe in 0..RAFFINEMENTS {
+        for passe in 0..self.raffinements {
             for g in 0..self.nb_groupes() {
                 let bloc = Bloc::nouveau(self.h, g);
                 let (debut, fin) = (bloc.debut, bloc.debut + GROUPE);
@@ -102,7 +106,7 @@ impl Lot<'_> {
                 let h = Facteur { valeurs: &self.h.h, pas: n, premiere: debut, profondeur: GROUPE };
                 self.table.cumuler_rangs(&mut pentes, n, (fin, n), &ecarts, h);
                 // À la dernière passe, les groupes précédents ne changeront plus.
-                if passe + 1 < RAFFINEMENTS {
+                if passe + 1 < self.raffinements {
                     self.table.cumuler_rangs(&mut pentes, n, (0, debut), &ecarts, h);
                 }
             }

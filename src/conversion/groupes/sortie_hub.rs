@@ -101,7 +101,9 @@ pub(super) fn ecrire(
     let metadonnees = Some([("format".to_owned(), "pt".to_owned())].into());
     safetensors::serialize_to_file(vues, metadonnees, &chemin)
         .map_err(|e| Erreur::ecriture(&chemin, std::io::Error::other(e.to_string())))?;
-    recopier(entree, sortie, grille)?;
+    let est_haut = |(nom, _): &(String, Tenseur<'_>)| ras::HAUTS[1..].iter().any(|s| nom.ends_with(s));
+    let version = sortie_gguf::version(if tenseurs.iter().any(est_haut) { 2 } else { 1 });
+    recopier(entree, sortie, grille, version)?;
     let taille = std::fs::metadata(&chemin).map_err(|e| Erreur::lecture(&chemin, e))?.len();
     Ok((octets, taille as usize))
 }
@@ -132,7 +134,7 @@ fn enumerer<'a>(
     Ok(tenseurs)
 }
 
-fn recopier(entree: &Path, sortie: &Path, grille: Grille) -> Resultat<()> {
+fn recopier(entree: &Path, sortie: &Path, grille: Grille, version: u64) -> Resultat<()> {
     let copier = |nom: &str| {
         let (de, vers) = (entree.join(nom), sortie.join(nom));
         if !de.is_file() {
@@ -148,7 +150,7 @@ fn recopier(entree: &Path, sortie: &Path, grille: Grille) -> Resultat<()> {
     match grille {
         Grille::Ras { .. } => {
             config["quantization_config"] =
-                json!({ "quant_method": "ras", "version": ras::VERSION, "group_size": ras::GROUPE });
+                json!({ "quant_method": "ras", "version": version, "group_size": ras::GROUPE });
         }
         Grille::Mlx => {
             config["quantization"] = json!({ "group_size": GROUPE, "bits": 4 });
@@ -202,10 +204,10 @@ fn partie(suffixe: Suffixe, genre: Dtype, forme: &[usize], octets: Vec<u8>) -> P
 fn decouper(q: &Quantifiee) -> Vec<Partie> {
     let (l, n, groupes) = (q.lignes, q.colonnes, q.colonnes / GROUPE);
     match q.grille {
-        Grille::Ras { bits } => {
+        Grille::Ras { .. } => {
             let mut noms = vec![(Suffixe::Apres(""), Dtype::I8, [l, n / 2])];
-            if bits > 4 {
-                noms.push((Suffixe::Apres(ras::HAUTS), Dtype::I8, [q.hautes, n * (bits as usize - 4) / 8]));
+            for (suffixe, (lignes, bits)) in ras::HAUTS.into_iter().zip(q.etages()) {
+                noms.push((Suffixe::Apres(suffixe), Dtype::I8, [lignes, n * bits as usize / 8]));
             }
             noms.push((Suffixe::Apres(ras::ECHELLES), Dtype::F16, [l, groupes]));
             noms.push((Suffixe::Apres(ras::ZEROS), Dtype::F16, [l, groupes]));

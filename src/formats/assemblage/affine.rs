@@ -1,6 +1,7 @@
 //! Ce que partagent les familles affines : `poids = code · échelle + minimum`, par groupes de colonnes.
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Assemblee;
@@ -45,6 +46,8 @@ pub(super) struct Affine<S> {
     pub(super) bits: usize,
     pub(super) forme: [usize; 2],
     pub(super) groupes: Groupes,
+    /// Fin de chaque tranche de lignes qui ont autant de bits, et ces bits ; vide, toutes en ont autant.
+    pub(super) tranches: Vec<(usize, usize)>,
     pub(super) source: S,
     pub(super) parties: Vec<String>,
 }
@@ -66,18 +69,34 @@ impl<S: SourceAffine> Affine<S> {
             Groupes::Quelconques(_) => "colonnes permutées".to_owned(),
         };
         let octets = octets(parties, &self.parties);
-        let source = LigneAffine { spec, colonnes, groupes: self.groupes, source: self.source };
+        let source = Arc::new(self.source);
+        let lignes_calculees = |spec: SpecPoids, plage: Range<usize>| {
+            let ligne = LigneAffine {
+                spec,
+                colonnes,
+                premiere: plage.start,
+                groupes: self.groupes.clone(),
+                source: source.clone(),
+            };
+            // Chaque type affine se calcule si la matrice entière le peut : ils vont tous par 64 colonnes au plus.
+            let par_ligne = spec.octets_pour(colonnes).unwrap_or(par_ligne);
+            let source = Box::new(ligne);
+            Arc::new(LignesCalculees { source, nombre: plage.len(), par_ligne, parties: octets.clone() })
+        };
+        let mut debut = 0;
+        let mut tranches = Vec::new();
+        for (fin, bits) in self.tranches {
+            let spec = choisir(bits, &self.groupes);
+            tranches.push((spec, fin - debut, lignes_calculees(spec, debut..fin)));
+            debut = fin;
+        }
         Ok(Assemblee {
             type_poids: format!("{} {} bits, {groupe}", self.famille, self.bits),
             nom: self.nom,
             spec,
             forme: self.forme,
-            source: Arc::new(LignesCalculees {
-                source: Box::new(source),
-                nombre: lignes,
-                par_ligne,
-                parties: octets,
-            }),
+            source: lignes_calculees(spec, 0..lignes),
+            tranches,
             parties: self.parties,
         })
     }
@@ -95,7 +114,7 @@ fn choisir(bits: usize, groupes: &Groupes) -> SpecPoids {
         (4, Groupes::Suivis(g)) if g.is_multiple_of(32) => SpecPoids::Affine4x32,
         (5, Groupes::Suivis(g)) if g.is_multiple_of(32) => SpecPoids::Affine5,
         (6, Groupes::Suivis(g)) if g.is_multiple_of(32) => SpecPoids::Affine6,
-        (8, Groupes::Suivis(g)) if g.is_multiple_of(32) => SpecPoids::Affine8,
+        (7 | 8, Groupes::Suivis(g)) if g.is_multiple_of(32) => SpecPoids::Affine8,
         _ => SpecPoids::AffineCol,
     }
 }
@@ -104,12 +123,15 @@ fn choisir(bits: usize, groupes: &Groupes) -> SpecPoids {
 struct LigneAffine<S> {
     spec: SpecPoids,
     colonnes: usize,
+    /// Ligne de la matrice où commence la tranche.
+    premiere: usize,
     groupes: Groupes,
-    source: S,
+    source: Arc<S>,
 }
 
 impl<S: SourceAffine> SourceDeLignes for LigneAffine<S> {
     fn ligne(&self, l: usize, sortie: &mut [u8]) {
+        let l = self.premiere + l;
         let (poids, octets) = (self.spec.poids_par_bloc(), self.spec.octets_par_bloc());
         let mut codes = [0; 64];
         let codes = &mut codes[..poids];

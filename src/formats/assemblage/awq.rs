@@ -54,6 +54,7 @@ fn lire(parties: &Parties<'_>, module: &str, groupe: i64) -> Resultat<Assemblee>
         bits: 4,
         forme: [sorties, entrees],
         groupes: Groupes::Suivis(groupe),
+        tranches: Vec::new(),
         source: Awq { codes: qweight.octets, zeros, echelles, mots },
         parties: ["qweight", "qzeros", "scales"].map(nomme).to_vec(),
     }

@@ -91,6 +91,7 @@ fn lire(parties: &Parties<'_>, module: &str, bits: usize, groupe: i64) -> Result
         bits,
         forme: [lignes, colonnes],
         groupes: repartition,
+        tranches: Vec::new(),
         source: Compresses { codes: codes.octets, zeros, echelles, bits, colonnes, groupes },
         parties: noms,
     }

@@ -78,6 +78,7 @@ fn lire(parties: &Parties<'_>, module: &str, r: &Reglages, version: &str) -> Res
         bits: r.bits,
         forme: [sorties, entrees],
         groupes,
+        tranches: Vec::new(),
         source: Gptq { codes: qweight.octets, zeros, echelles, sorties, bits: r.bits, decalage },
         parties: noms,
     }

@@ -94,6 +94,7 @@ fn lire(parties: &Parties<'_>, module: &str) -> Resultat<Assemblee> {
         bits,
         forme: [lignes, colonnes],
         groupes,
+        tranches: Vec::new(),
         source: Hqq { codes: codes.octets, echelles, zeros, bits, colonnes, nb_groupes, axe_0: axe == 0 },
         parties: std::iter::once(nomme("W_q")).chain(presents).collect(),
     }

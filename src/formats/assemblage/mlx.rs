@@ -53,6 +53,7 @@ fn lire(parties: &Parties<'_>, module: &str, r: &Reglages) -> Resultat<Assemblee
         bits: r.bits,
         forme: [lignes, colonnes],
         groupes: Groupes::Suivis(r.groupe),
+        tranches: Vec::new(),
         source: Mlx {
             codes: codes.octets,
             echelles: parties.reels(&nomme("scales"), &[lignes, groupes])?,

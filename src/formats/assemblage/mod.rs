@@ -57,6 +57,8 @@ struct Assemblee {
     spec: SpecPoids,
     forme: [usize; 2],
     source: Arc<LignesCalculees>,
+    /// Type, nombre et octets de chaque suite de lignes qui ont autant de bits ; rien si toutes en ont autant.
+    tranches: Vec<(SpecPoids, usize, Arc<LignesCalculees>)>,
     /// Noms des tenseurs dont elle est faite.
     parties: Vec<String>,
 }
@@ -148,6 +150,19 @@ impl Conteneur for Assemblage {
             }));
         }
         if self.est_cache(nom) { Ok(None) } else { self.interieur.tenseur(nom) }
+    }
+
+    fn tranches(&self, nom: &str) -> Resultat<Vec<VueTenseur>> {
+        let Some(m) = self.matrices.get(nom).filter(|m| m.tranches.len() > 1) else {
+            return Ok(self.tenseur(nom)?.into_iter().collect());
+        };
+        let vue = |(spec, lignes, source): &(SpecPoids, usize, Arc<LignesCalculees>)| VueTenseur {
+            nom: nom.to_owned(),
+            spec: *spec,
+            forme: vec![*lignes, m.forme[1]],
+            octets: Octets::calcules(source.clone()),
+        };
+        Ok(m.tranches.iter().map(vue).collect())
     }
 
     fn brut(&self, nom: &str) -> Option<TenseurBrut> {

@@ -254,6 +254,53 @@ fn des_bits_hauts_peuvent_manquer_aux_dernieres_lignes() {
     assert_eq!(decoder(&assemble.tenseur("x").unwrap().unwrap()), attendus);
 }
 
+/// Une matrice de quatre lignes, de 8, 6, 5 et 4 bits.
+fn ras_a_etages() -> (Tenseurs, Vec<f32>) {
+    let n = 128;
+    let bits = [8, 6, 5, 4];
+    let code = |i: usize| (i * 37 % (1 << bits[i / n])) as u8;
+    let mut tenseurs = Tenseurs::new();
+    let bas = (0..4 * n / 2).map(|i| (code(2 * i) & 15) << 4 | code(2 * i + 1) & 15).collect();
+    tenseurs.insert("x".into(), (Dtype::I8, vec![4, n / 2], bas));
+    for (nom, lignes, bits, dessous) in [("x.high", 3, 1, 4), ("x.high2", 2, 1, 5), ("x.high3", 1, 2, 6)] {
+        let mut hauts = vec![0u8; lignes * n * bits / 8];
+        for i in 0..lignes * n {
+            hauts[i * bits / 8] |= (code(i) >> dessous & ((1 << bits) - 1)) << (i * bits % 8);
+        }
+        tenseurs.insert(nom.into(), (Dtype::I8, vec![lignes, n * bits / 8], hauts));
+    }
+    for (nom, x) in [("x.scales", 0.5), ("x.zeros", -2.0)] {
+        let octets = (0..8).flat_map(|_| half::f16::from_f32(x).to_le_bytes()).collect();
+        tenseurs.insert(nom.into(), (Dtype::F16, vec![4, 2], octets));
+    }
+    (tenseurs, (0..4 * n).map(|i| f32::from(code(i)) * 0.5 - 2.0).collect())
+}
+
+#[test]
+fn une_matrice_ras_a_plusieurs_etages_se_relit_entiere_et_par_tranches() {
+    let (tenseurs, attendus) = ras_a_etages();
+    let mut reglages = reglages_ras();
+    reglages["quantization_config"]["version"] = json!(2);
+    let assemble = ouvrir_hub(conteneur(&tenseurs), &reglages).unwrap();
+    assert_eq!(decoder(&assemble.tenseur("x").unwrap().unwrap()), attendus);
+    let tranches = assemble.tranches("x").unwrap();
+    let specs: Vec<_> = tranches.iter().map(|v| v.spec).collect();
+    assert_eq!(specs, [SpecPoids::Affine8, SpecPoids::Affine6, SpecPoids::Affine5, SpecPoids::Affine4]);
+    assert_eq!(tranches.iter().flat_map(decoder).collect::<Vec<_>>(), attendus);
+    let dit = |abimer: fn(&mut Tenseurs)| {
+        let (mut t, _) = ras_a_etages();
+        abimer(&mut t);
+        ouvrir_hub(conteneur(&t), &reglages).err().unwrap().to_string()
+    };
+    contient(&dit(|t| drop(t.remove("x.high2"))), &["« x.high2 »", "manque"]);
+    // Plus de lignes que l'étage d'en dessous ; plus de 8 bits.
+    let plus_haut =
+        |t: &mut Tenseurs| drop(t.insert("x.high2".into(), (Dtype::I8, vec![4, 16], vec![0; 64])));
+    contient(&dit(plus_haut), &["« x.high2 »", "3 lignes au plus"]);
+    let trop = |t: &mut Tenseurs| drop(t.insert("x.high3".into(), (Dtype::I8, vec![1, 64], vec![0; 64])));
+    contient(&dit(trop), &["« x.high3 »", "8 bits"]);
+}
+
 #[test]
 fn une_matrice_ras_abimee_est_refusee() {
     let dit = |abimer: fn(&mut Tenseurs, &mut Value)| {
@@ -264,7 +311,7 @@ fn une_matrice_ras_abimee_est_refusee() {
     contient(&dit(|t, _| drop(t.remove("x.zeros"))), &["« x.zeros »", "manque"]);
     contient(&dit(|t, _| t.get_mut("x.high").unwrap().1 = vec![32]), &["« x.high »", "[32]"]);
     contient(&dit(|t, _| t.get_mut("x").unwrap().1 = vec![4, 32]), &["« x.", "attendue"]);
-    contient(&dit(|_, r| r["quantization_config"]["version"] = json!(2)), &["version 2"]);
+    contient(&dit(|_, r| r["quantization_config"]["version"] = json!(3)), &["version 3"]);
     contient(&dit(|_, r| r["quantization_config"]["group_size"] = json!(128)), &["128"]);
     contient(&dit(|_, r| *r = json!({ "quantization_config": { "quant_method": "ras" } })), &["mal formés"]);
 }

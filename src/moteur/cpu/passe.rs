@@ -226,7 +226,7 @@ impl Cpu {
         }
         let post_norme = poids.vecteurs.last().and_then(|c| c.post_normes.as_ref()).map(|n| &n[1]);
         let d = a.taille_cachee;
-        let ecriture = tampons.entree.preparer(voulus.len(), d, table.formes([&poids.tete], voulus.len()));
+        let ecriture = tampons.entree.preparer(voulus.len(), d, table.formes(&poids.tete, voulus.len()));
         // Les lignes voulues sont ramenées en tête ; elles sont en ordre croissant.
         for (rang, &jeton) in voulus.iter().enumerate() {
             tampons.x.copy_within(jeton * d..(jeton + 1) * d, rang * d);
@@ -242,6 +242,6 @@ impl Cpu {
             // SAFETY: `par_lignes` ne donne une ligne qu'à un fil.
             unsafe { table.ranger(x, (rang, 0), &ecriture) };
         });
-        produit(table, equipe, &[&poids.tete], &tampons.entree, logits);
+        produit(table, equipe, &poids.tete, &tampons.entree, logits);
     }
 }

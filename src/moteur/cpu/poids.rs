@@ -41,7 +41,8 @@ pub(super) struct PoidsCpu {
     pub(super) vecteurs: Vec<Vecteurs>,
     pub(super) couches: Couches,
     pub(super) norme_sortie: Vec<f32>,
-    pub(super) tete: Matrice,
+    /// Tête de sortie, par tranches de lignes qui ont autant de bits.
+    pub(super) tete: Vec<Matrice>,
     /// Octets de toutes les matrices, en mémoire ou non.
     pub(super) octets: usize,
 }
@@ -59,21 +60,25 @@ impl PoidsCpu {
     ) -> Resultat<Self> {
         let lecteur = Arc::new(Lecteur { poids: poids.clone(), architecture: a.clone() });
         let table = [a.taille_vocabulaire, a.taille_cachee];
-        let tete = lecteur.matrice(nom_tete(a), table, equipe)?;
+        let tete = poids
+            .tranches(nom_tete(a), &table)?
+            .iter()
+            .map(|vue| reemballage::reemballer(equipe, vue, poids.nom()))
+            .collect::<Resultat<Vec<_>>>()?;
         let octets = (0..lecteur.nb_couches()).map(|i| lecteur.octets(i)).sum::<Resultat<usize>>()?;
         Ok(Self {
             plongements: poids.tenseur("token_embd.weight", &table)?,
             vecteurs: (0..lecteur.nb_couches()).map(|i| lecteur.vecteurs(i)).collect::<Resultat<_>>()?,
             couches: Couches::charger(&lecteur, reglages, equipe)?,
             norme_sortie: lecteur.norme("output_norm.weight", a.taille_cachee)?,
-            octets: octets + tete.octets(),
+            octets: octets + tete.iter().map(Matrice::octets).sum::<usize>(),
             tete,
         })
     }
 
     /// Octets des matrices en mémoire.
     pub(super) fn octets_residents(&self) -> usize {
-        self.couches.fiche().octets + self.tete.octets()
+        self.couches.fiche().octets + self.tete.iter().map(Matrice::octets).sum::<usize>()
     }
 
     /// Décode le plongement d'un jeton ; `tampon` sert d'une fois à l'autre.

@@ -28,6 +28,15 @@ pub trait Observateur {
     fn observer(&mut self, noms: &[String], entrees: &Entrees) -> Resultat<Option<Vec<Tensor>>>;
 }
 
+/// Regarde le modèle se dérouler sans rien y changer.
+pub struct Passif;
+
+impl Observateur for Passif {
+    fn observer(&mut self, _noms: &[String], _entrees: &Entrees) -> Resultat<Option<Vec<Tensor>>> {
+        Ok(None)
+    }
+}
+
 /// Déroule le modèle sur `sequences` ; `plongements` remplace la table du fichier. Rend les entrées de la
 /// tête de sortie.
 ///
@@ -42,21 +51,87 @@ pub fn derouler(
 ) -> Resultat<Vec<Tensor>> {
     let table = match plongements {
         Some(table) => table,
-        None => matrice(poids, "token_embd.weight", &[a.taille_vocabulaire, a.taille_cachee])?,
+        None => charger_table(a, poids, "token_embd.weight")?,
     };
-    let plonger = |jetons: &Vec<u32>| -> Resultat<Tensor> {
-        let x = table.index_select(&Tensor::new(jetons.as_slice(), &Device::Cpu)?, 0)?;
-        Ok((x * f64::from(a.echelle_plongement))?)
-    };
-    let mut x: Vec<Tensor> = sequences.iter().map(plonger).collect::<Resultat<_>>()?;
+    let mut x: Vec<Tensor> = sequences.iter().map(|s| plonger(a, &table, s)).collect::<Resultat<_>>()?;
     drop(table);
     for i in 0..a.couches.len() {
-        let mut etape = Etape { a, i, couche: Couche::charger(poids, a, i)?, observateur };
-        x = etape.attention(&x)?;
-        x = etape.mlp(&x)?;
+        x = CoucheDeroulee::charger(a, poids, i)?.franchir(&x, observateur)?;
     }
+    normer_sortie(a, poids, &x)
+}
+
+/// La table des plongements ou la tête de sortie, `[vocabulaire, taille cachée]`.
+///
+/// # Errors
+/// Tenseur manquant ou non fini.
+pub fn charger_table(a: &Architecture, poids: &Poids, nom: &str) -> Resultat<Tensor> {
+    matrice(poids, nom, &[a.taille_vocabulaire, a.taille_cachee])
+}
+
+/// Entrées de la première couche.
+///
+/// # Errors
+/// Un jeton n'est pas dans la table.
+pub fn plonger(a: &Architecture, table: &Tensor, jetons: &[u32]) -> Resultat<Tensor> {
+    let x = table.index_select(&Tensor::new(jetons, &Device::Cpu)?, 0)?;
+    Ok((x * f64::from(a.echelle_plongement))?)
+}
+
+/// Entrées de la tête, de la sortie `x` de la dernière couche.
+///
+/// # Errors
+/// Norme manquante ou non finie.
+pub fn normer_sortie(a: &Architecture, poids: &Poids, x: &[Tensor]) -> Resultat<Vec<Tensor>> {
     let norme_sortie = norme(poids, a, "output_norm.weight", a.taille_cachee)?;
     x.iter().map(|x| Ok(rms_norm(x, &norme_sortie, a.epsilon)?)).collect()
+}
+
+/// Une couche chargée, à franchir une fois ou plusieurs.
+#[derive(Clone)]
+pub struct CoucheDeroulee<'a> {
+    a: &'a Architecture,
+    i: usize,
+    couche: Couche,
+}
+
+impl<'a> CoucheDeroulee<'a> {
+    /// Charge la couche `i`.
+    ///
+    /// # Errors
+    /// Tenseur manquant ou non fini.
+    pub fn charger(a: &'a Architecture, poids: &Poids, i: usize) -> Resultat<Self> {
+        Ok(Self { a, i, couche: Couche::charger(poids, a, i)? })
+    }
+
+    /// Noms et matrices, modifiables.
+    pub fn matrices(&mut self) -> [(String, &mut Tensor); 7] {
+        let Couche { q, k, v, sortie, porte, montee, descente, .. } = &mut self.couche;
+        [
+            ("attn_q", q),
+            ("attn_k", k),
+            ("attn_v", v),
+            ("attn_output", sortie),
+            ("ffn_gate", porte),
+            ("ffn_up", montee),
+            ("ffn_down", descente),
+        ]
+        .map(|(nom, matrice)| (nommer(self.i, nom), matrice))
+    }
+
+    /// Sortie de la couche pour chaque séquence.
+    ///
+    /// # Errors
+    /// Refus de l'observateur.
+    pub fn franchir(self, x: &[Tensor], observateur: &mut dyn Observateur) -> Resultat<Vec<Tensor>> {
+        let mut etape = Etape { a: self.a, i: self.i, couche: self.couche, observateur };
+        let x = etape.attention(x)?;
+        etape.mlp(&x)
+    }
+}
+
+fn nommer(i: usize, nom: &str) -> String {
+    format!("blk.{i}.{nom}.weight")
 }
 
 /// Une couche en train de se dérouler.
@@ -134,7 +209,7 @@ impl Etape<'_> {
         noms: [&str; N],
         entrees: &Entrees,
     ) -> Resultat<Option<[Tensor; N]>> {
-        let noms = noms.map(|nom| format!("blk.{}.{nom}.weight", self.i));
+        let noms = noms.map(|nom| nommer(self.i, nom));
         let Some(remplacees) = self.observateur.observer(&noms, entrees)? else { return Ok(None) };
         let nombre = remplacees.len();
         let remplacees = remplacees.try_into().map_err(|_| {

@@ -38,6 +38,7 @@ pub(super) fn norme(poids: &Poids, a: &Architecture, nom: &str, taille: usize) -
 }
 
 /// Poids d'une couche.
+#[derive(Clone)]
 pub(super) struct Couche {
     pub(super) norme_attention: Tensor,
     pub(super) q: Tensor,
