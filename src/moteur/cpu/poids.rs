@@ -1,10 +1,11 @@
 //! Les poids réemballés, couche par couche.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::couches::Couches;
 use crate::erreur::{Erreur, Resultat};
-use crate::formats::VueTenseur;
+use crate::formats::{FicheTenseur, VueTenseur};
 use crate::modele::Architecture;
 use crate::moteur::Reglages;
 use crate::noyaux::equipe::Equipe;
@@ -58,6 +59,7 @@ impl PoidsCpu {
         reglages: &Reglages,
         equipe: &mut Equipe,
     ) -> Resultat<Self> {
+        annoncer_requantifies(poids);
         let lecteur = Arc::new(Lecteur { poids: poids.clone(), architecture: a.clone() });
         let table = [a.taille_vocabulaire, a.taille_cachee];
         let tete = poids
@@ -197,6 +199,25 @@ impl Lecteur {
             return Err(Erreur::modele(self.poids.nom(), format!("le tenseur « {nom} » contient {v}")));
         }
         Ok(valeurs)
+    }
+}
+
+/// Dit une fois quels types de poids ne garderont pas leur précision exacte.
+fn annoncer_requantifies(poids: &Poids) {
+    let conteneur = poids.conteneur();
+    let est_requantifiee = |fiche: &FicheTenseur| {
+        let vue = conteneur.tenseur(&fiche.nom).ok().flatten();
+        fiche.forme.len() == 2 && vue.is_some_and(|v| reemballage::est_requantifie(v.spec))
+    };
+    let types: BTreeSet<String> =
+        conteneur.inventaire().into_iter().filter(est_requantifiee).map(|fiche| fiche.type_poids).collect();
+    if !types.is_empty() {
+        let types = types.into_iter().collect::<Vec<_>>().join(" ; ");
+        tracing::warn!(
+            "« {} » : sans noyau propre, requantifiés sur 8 bits au chargement : {types} (--engine reference les \
+             lit tels quels)",
+            poids.nom()
+        );
     }
 }
 

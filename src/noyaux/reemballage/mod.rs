@@ -55,6 +55,14 @@ pub fn disposition(spec: SpecPoids) -> Disposition {
     }
 }
 
+/// Ce type n'a-t-il pas de noyau propre ? Ses poids sont alors requantifiés sur 8 bits, par blocs de 32.
+pub fn est_requantifie(spec: SpecPoids) -> bool {
+    matches!(
+        spec,
+        SpecPoids::Q2K | SpecPoids::Iq4Xs | SpecPoids::Mxfp4 | SpecPoids::Nvfp4 | SpecPoids::AffineCol
+    )
+}
+
 /// Octets qu'occupera la matrice `vue` une fois réemballée, ou `None` si ce n'en est pas une.
 pub fn octets(vue: &VueTenseur) -> Option<usize> {
     let &[lignes, colonnes] = vue.forme.as_slice() else { return None };
