@@ -4,9 +4,16 @@
 
 mod commun;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use commun::{exemples, parcours};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use rasfr::formats::safetensors::Safetensors;
+use rasfr::formats::{Projection, assemblage};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 
 /// Essais par sorte de fichier.
@@ -174,6 +181,144 @@ fn recenser(valeur: &Value, chemin: String, chemins: &mut Vec<String>) {
 fn un_safetensors_abime_est_lu_ou_refuse_proprement() {
     abimer(&exemples::safetensors(), usize::MAX, parcours::safetensors);
     outrer(&exemples::safetensors(), usize::MAX, parcours::safetensors);
+}
+
+/// Tenseurs d'un dossier quantifié : type, forme et octets.
+type Tenseurs = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+/// Ouvre le dossier et décode tout ce qu'il accepte ; vrai s'il l'accepte. Une panique ou un refus en anglais
+/// échouent.
+fn lire_assemblage(tenseurs: &Tenseurs, configuration: &Value) -> bool {
+    let vues =
+        tenseurs.iter().filter_map(|(n, (t, f, o))| Some((n, TensorView::new(*t, f.clone(), o).ok()?)));
+    let octets = safetensors::serialize(vues.collect::<Vec<_>>(), None).unwrap();
+    let parts = vec![("m.safetensors".to_owned(), Projection::possedee(octets))];
+    let Ok(poids) = Safetensors::depuis_projections("dossier", parts) else { return false };
+    let assemble = match assemblage::ouvrir_hub(Arc::new(poids), configuration) {
+        Ok(assemble) => assemble,
+        Err(refus) => {
+            let refus = refus.to_string();
+            assert!(refus.contains("dossier") && refus.len() > 20, "{refus}");
+            return false;
+        }
+    };
+    let noms: Vec<String> = assemble.noms_tenseurs().into_iter().map(str::to_owned).collect();
+    for nom in noms {
+        // Ce qui est accepté se lit en entier, d'un bloc comme par tranches.
+        for vue in assemble
+            .tenseur(&nom)
+            .ok()
+            .flatten()
+            .into_iter()
+            .chain(assemble.tranches(&nom).unwrap_or_default())
+        {
+            let octets = vue.octets.lire(0..vue.octets.len()).unwrap();
+            let mut valeurs = vec![0.0; vue.nb_poids()];
+            vue.spec.dequantifier(&octets, &mut valeurs).unwrap();
+        }
+    }
+    true
+}
+
+/// Le tenseur `nom`, abîmé de la façon `rang` ; faux quand il n'y en a plus d'autre.
+fn abimer_tenseur(tenseurs: &mut Tenseurs, nom: &str, rang: usize) -> bool {
+    const TYPES: [Dtype; 8] =
+        [Dtype::U8, Dtype::I8, Dtype::I32, Dtype::U32, Dtype::I64, Dtype::F16, Dtype::BF16, Dtype::F32];
+    let (genre, forme, octets) = tenseurs.get_mut(nom).unwrap();
+    match rang {
+        0 => drop(tenseurs.remove(nom)),
+        1 => *forme = vec![forme.iter().product()],
+        2 => forme.reverse(),
+        3 => forme.push(1),
+        4 => (*forme, *octets) = (vec![0; forme.len()], Vec::new()),
+        5 => octets.fill(0xFF),
+        6 => octets.fill(0x80),
+        7 => octets.fill(0),
+        8..=11 => {
+            // Une ligne, ou la moitié, de plus ou de moins.
+            let par_ligne = octets.len() / forme.first().copied().unwrap_or(1).max(1);
+            let lignes = forme.first().copied().unwrap_or(0);
+            let voulues = [lignes + 1, lignes.saturating_sub(1), lignes / 2, lignes * 2][rang - 8];
+            octets.resize(voulues * par_ligne, 1);
+            if let Some(premiere) = forme.first_mut() {
+                *premiere = voulues;
+            }
+        }
+        12..=19 => {
+            // Le même nombre d'octets, lus autrement.
+            *genre = TYPES[rang - 12];
+            *forme = vec![1, octets.len() * 8 / genre.bitsize()];
+        }
+        _ => return false,
+    }
+    true
+}
+
+#[test]
+fn un_dossier_quantifie_abime_est_lu_ou_refuse_proprement() {
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/assemblage");
+    let cas = std::fs::read(fixtures.join("cas.json")).unwrap();
+    let cas: BTreeMap<String, Value> = serde_json::from_slice(&cas).unwrap();
+    for (cas, configuration) in cas {
+        let octets = std::fs::read(fixtures.join(format!("{cas}.safetensors"))).unwrap();
+        let lus = SafeTensors::deserialize(&octets).unwrap();
+        let sains: Tenseurs = lus
+            .iter()
+            .map(|(n, v)| (n.to_owned(), (v.dtype(), v.shape().to_vec(), v.data().to_vec())))
+            .collect();
+        assert!(lire_assemblage(&sains, &configuration), "{cas}");
+        for nom in sains.keys() {
+            for rang in 0.. {
+                let mut tenseurs = sains.clone();
+                if !abimer_tenseur(&mut tenseurs, nom, rang) {
+                    break;
+                }
+                lire_assemblage(&tenseurs, &configuration);
+            }
+        }
+        mentir(&sains, &configuration);
+    }
+}
+
+/// Remplace chaque réglage, et chaque clé d'un état bitsandbytes, par des valeurs qui n'ont pas de sens.
+fn mentir(sains: &Tenseurs, configuration: &Value) {
+    let mensonges = [
+        json!(null),
+        json!(0),
+        json!(-1),
+        json!(3),
+        json!(u64::MAX),
+        json!(1e300),
+        json!("x"),
+        json!([]),
+        json!([1, 0]),
+    ];
+    let mut chemins = Vec::new();
+    recenser(configuration, String::new(), &mut chemins);
+    for mensonge in &mensonges {
+        for chemin in &chemins {
+            let mut configuration = configuration.clone();
+            if let Some(place) = configuration.pointer_mut(chemin) {
+                *place = mensonge.clone();
+                lire_assemblage(sains, &configuration);
+            }
+        }
+        for (nom, (_, _, octets)) in sains.iter().filter(|(nom, _)| nom.contains("quant_state")) {
+            let etat: Value = serde_json::from_slice(octets).unwrap();
+            let mut cles = Vec::new();
+            recenser(&etat, String::new(), &mut cles);
+            for cle in cles {
+                let mut faux = etat.clone();
+                if let Some(place) = faux.pointer_mut(&cle) {
+                    *place = mensonge.clone();
+                }
+                let octets = faux.to_string().into_bytes();
+                let mut tenseurs = sains.clone();
+                tenseurs.insert(nom.clone(), (Dtype::U8, vec![octets.len()], octets));
+                lire_assemblage(&tenseurs, configuration);
+            }
+        }
+    }
 }
 
 #[test]
