@@ -3,6 +3,9 @@
 // les instructions, et la mémoire de la carte ne s'arrête pas pendant qu'un vecteur s'échange entre les blocs.
 // Sans moteur de copie, il n'y a pas d'anneau : chacun lit ses poids quand il en a besoin.
 
+// L'écart entre la barrière d'une place remplie et celle de la place lue.
+#define VERS_LUES (CHAINES * PLACES_MAX * 8)
+
 __device__ __forceinline__ void attendre_barriere(u32 barriere, u32 parite) {
     u32 fini;
     do {
@@ -11,6 +14,19 @@ __device__ __forceinline__ void attendre_barriere(u32 barriere, u32 parite) {
                      : "r"(barriere), "r"(parite)
                      : "memory");
     } while (!fini);
+}
+
+__device__ __forceinline__ bool est_passee(u32 barriere, u32 parite) {
+    u32 oui;
+    asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                 : "=r"(oui)
+                 : "r"(barriere), "r"(parite)
+                 : "memory");
+    return oui;
+}
+
+__device__ __forceinline__ void arriver(u32 barriere) {
+    asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(barriere) : "memory");
 }
 
 __device__ __forceinline__ void copier_etape(u32 place, u32 barriere, const u8* source, u32 octets) {
@@ -52,29 +68,28 @@ struct Part {
 
 // L'anneau, vu de la chaîne qui le lit, le temps d'un produit.
 struct Anneau {
-    u32 debut, barrieres, phases, taille, rendues;
+    u32 debut, remplies, phases, taille;
     int places, place;
 
     // Un autre format que celui du produit d'avant repart d'un anneau vide.
     __device__ __forceinline__ Anneau(const Commun& commun, u32 anneaux, int octets, int format) {
         const int chaine = threadIdx.x / 32;
         debut = anneaux + chaine * octets;
-        barrieres = adresse_partagee(commun.barrieres[chaine]);
+        remplies = adresse_partagee(commun.remplies[chaine]);
         taille = octets_etape(format);
         places = min(PLACES_MAX, octets / (int)taille);
         place = format == commun.formats[chaine] ? commun.places[chaine] : 0;
         phases = commun.phases[chaine];
-        rendues = commun.rendues[chaine];
     }
 
     // Lit la plus ancienne étape, d'un format `T` qui est celui de l'anneau, et rend sa place.
     template <int T>
-    __device__ __forceinline__ Unite<T> lire(Commun& commun, int voie, int chaine) {
-        attendre_barriere(barrieres + 8 * place, phases >> place & 1);
+    __device__ __forceinline__ Unite<T> lire(int voie) {
+        const u32 remplie = remplies + 8 * place;
+        attendre_barriere(remplie, phases >> place & 1);
         const Unite<T> u = relire_unite<T>(debut + place * Etape<T>::OCTETS, voie);
-        rendues++;
         __syncwarp();
-        if (voie == 0) *(volatile u32*)&commun.rendues[chaine] = rendues;
+        if (voie == 0) arriver(remplie + VERS_LUES);
         phases ^= 1u << place;
         place = place + 1 == places ? 0 : place + 1;
         return u;
@@ -93,7 +108,8 @@ struct Anneau {
 struct Copieur {
     int chaine, instruction = -1, format = -1, places = 0, place = 0;
     int tuile = 0, tuiles = 0, pas = 0, premiere = 0, par_tuile = 0, restantes = 0, etapes = 0;
-    u32 rang = 0, taille = 0, demandees = 0;
+    u32 rang = 0, taille = 0;
+    u32 occupees = 0, phases = 0;  // un bit par place : remplie et pas encore vue lue, parité de sa lecture
     const u8* source = nullptr;
 
     __device__ __forceinline__ void ouvrir(const Produit& p, int i) {
@@ -117,20 +133,30 @@ struct Copieur {
         }
     }
 
+    __device__ __forceinline__ bool est_libre(u32 remplies, int p) {
+        if (!(occupees >> p & 1)) return true;
+        if (!est_passee(remplies + VERS_LUES + 8 * p, phases >> p & 1)) return false;
+        occupees ^= 1u << p;
+        phases ^= 1u << p;
+        return true;
+    }
+
     // Demande l'étape suivante si sa place est libre.
-    __device__ __forceinline__ bool demander(const Fenetre& fenetre, u32 rendues, u32 debut, u32 barrieres, int octets) {
+    __device__ __forceinline__ bool demander(const Fenetre& fenetre, u32 debut, u32 remplies, int octets) {
         const int voulu = fenetre[instruction].produit.m.format;
         if (voulu != format) {
-            if (demandees != rendues) return false;
+            // Les places d'un autre format ne sont pas aux mêmes endroits : il faut que toutes soient lues.
+            while (occupees)
+                if (!est_libre(remplies, __ffs(occupees) - 1)) return false;
             format = voulu;
             taille = octets_etape(format);
             places = min(PLACES_MAX, octets / (int)taille);
             place = 0;
         }
-        if (demandees - rendues >= (u32)places) return false;
-        copier_etape(debut + place * taille, barrieres + 8 * place, source + (u64)rang * taille, taille);
+        if (!est_libre(remplies, place)) return false;
+        copier_etape(debut + place * taille, remplies + 8 * place, source + (u64)rang * taille, taille);
+        occupees |= 1u << place;
         place = place + 1 == places ? 0 : place + 1;
-        demandees++;
         rang++;
         if (--restantes > 0) return true;
         restantes = par_tuile;
@@ -149,7 +175,7 @@ __device__ __forceinline__ void copier_d_avance(const Instruction* instructions,
     c.chaine = rang + voie % SERVIES * COPIEUSES;
     const bool active = voie < SERVIES;
     const u32 debut = adresse_partagee(anneaux) + c.chaine * octets;
-    const u32 barrieres = adresse_partagee(commun.barrieres[c.chaine]);
+    const u32 remplies = adresse_partagee(commun.remplies[c.chaine]);
     if (!active) c.instruction = nombre;
     int lues = 0;
     while (true) {
@@ -168,7 +194,7 @@ __device__ __forceinline__ void copier_d_avance(const Instruction* instructions,
         }
         bool demande = false;
         if (c.instruction < nombre && c.tuile < c.tuiles)
-            demande = c.demander(fenetre, *(volatile u32*)&commun.rendues[c.chaine], debut, barrieres, octets);
+            demande = c.demander(fenetre, debut, remplies, octets);
         if (!__any_sync(~0u, demande)) __nanosleep(20);
     }
 }

@@ -77,8 +77,8 @@ struct Fenetre {
 struct Commun {
     Fenetre calcul, copies[COPIEUSES];
     __align__(16) float partiels[2][TOURS_GROUPE][CHAINES][LIGNES_TUILE];
-    u64 barrieres[CHAINES][PLACES_MAX];
-    u32 rendues[CHAINES];  // étapes que chaque chaîne a lues
+    // De chaque place des anneaux : l'étape y est, la chaîne l'a lue.
+    u64 remplies[CHAINES][PLACES_MAX], lues[CHAINES][PLACES_MAX];
     // Anneau de chaque chaîne, d'un produit à l'autre : format, prochaine place, parité attendue de chacune.
     int formats[CHAINES], places[CHAINES];
     u32 phases[CHAINES];

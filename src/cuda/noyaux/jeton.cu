@@ -23,12 +23,12 @@ extern "C" __global__ void __launch_bounds__(FILS_BLOC, 1) jeton(const __grid_co
         commun.calcul.mots[i / MOTS][i % MOTS] = programme[i];
     if (threadIdx.x == 0) rotation.pulsations = nullptr;
     if (threadIdx.x < CHAINES) {
-        commun.rendues[threadIdx.x] = commun.phases[threadIdx.x] = 0;
+        commun.phases[threadIdx.x] = 0;
         commun.formats[threadIdx.x] = -1;
     }
 #if MOTEUR_DE_COPIE
-    if (chaine < CHAINES && voie < PLACES_MAX)
-        asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(adresse_partagee(&commun.barrieres[chaine][voie])) : "memory");
+    for (int i = threadIdx.x; i < 2 * CHAINES * PLACES_MAX; i += FILS_BLOC)
+        asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(adresse_partagee((u64*)commun.remplies + i)) : "memory");
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif

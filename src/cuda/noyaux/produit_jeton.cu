@@ -153,14 +153,14 @@ __device__ __forceinline__ void tours_de_format(Anneau& anneau, Commun& commun, 
     if (restantes == 0) return;
     EntreeEtape<T> e;
     e.lire(entree, sommes, voie);
-    Unite<T> suivante = anneau.lire<T>(commun, voie, chaine);
+    Unite<T> suivante = anneau.lire<T>(voie);
 #pragma unroll 1
     for (int tour = 0; tour < tours; tour++) {
         float totaux[2] = {0.f, 0.f};
 #pragma unroll 1
         for (int i = 0; i < n; i++) {
             const Unite<T> u = suivante;
-            if (--restantes > 0) suivante = anneau.lire<T>(commun, voie, chaine);
+            if (--restantes > 0) suivante = anneau.lire<T>(voie);
             if (n > 1) e.lire(entree + i * (COLONNES_ETAPE * 2), sommes + i * (COLONNES_ETAPE / 16), voie);
             produit_unite(u, e, totaux, voie);
         }
