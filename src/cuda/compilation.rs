@@ -34,7 +34,9 @@ const SOURCES: [(&str, &str); 15] = [
 /// NVRTC manque ou refuse.
 pub(super) fn obtenir(carte: &Carte, constantes: &[(&str, usize)]) -> Resultat<Vec<u8>> {
     let (majeure, mineure) = carte.capacite();
-    let mut options = vec![format!("--gpu-architecture=sm_{majeure}{mineure}"), "--std=c++17".to_owned()];
+    let mut options = vec![format!("--gpu-architecture=sm_{majeure}{mineure}")];
+    // Une fonction sans annotation, comme une lambda générique, est pour la carte.
+    options.extend(["--std=c++17", "--device-as-default-execution-space"].map(str::to_owned));
     options.extend(constantes.iter().map(|(nom, valeur)| format!("-D{nom}={valeur}")));
     let source = assembler();
     let chemin = dossier_cache().map(|d| d.join(nom_cache(&source, &options)));

@@ -30,6 +30,8 @@ pub struct Specialite {
     pub nb_tetes_kv: usize,
     /// Largeur des vecteurs normés.
     pub taille_cachee: usize,
+    /// Formats des matrices : un [bit](Format::bit) chacun.
+    pub formats: usize,
 }
 
 impl Specialite {
@@ -78,6 +80,7 @@ impl Noyaux {
             ("TETES_PAR_GROUPE", specialite.tetes_par_groupe()),
             ("PAQUETS_NORME", specialite.taille_cachee.div_ceil(VALEURS_PAQUET)),
             ("MOTEUR_DE_COPIE", usize::from(carte.enchaine())),
+            ("FORMATS", specialite.formats),
         ];
         let code = compilation::obtenir(carte, &constantes)?;
         let module = carte.contexte.load_module(Ptx::from_binary(code))?;

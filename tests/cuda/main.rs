@@ -2,6 +2,7 @@
 //! `cargo test --release --test cuda -- --ignored --nocapture --test-threads 1`.
 #![allow(clippy::unwrap_used)] // Clippy ne reconnaît pas les aides des tests d'intégration
 
+mod assembles;
 #[allow(dead_code)] // partagé avec les essais du moteur de référence
 #[path = "../reference/modeles.rs"]
 mod modeles;

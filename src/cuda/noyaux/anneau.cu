@@ -36,20 +36,20 @@ __device__ __forceinline__ void copier_etape(u32 place, u32 barriere, const u8* 
                  : "memory");
 }
 
+// Formats de codes, qui passent par l'anneau, et les autres. Les flottants n'y passent pas : une seule de leurs
+// étapes fait déjà assez de lectures.
+#define DE_CODES ((1 << F16) - 1)
+#define PAR_ANNEAU (MOTEUR_DE_COPIE ? FORMATS & DE_CODES : 0)
+#define SANS_ANNEAU (EMPLOYES & (MOTEUR_DE_COPIE ? ~DE_CODES | FORMATS >> VIRTUEL : ~0))
+
 // Octets d'une étape, par format.
 __device__ __forceinline__ u32 octets_etape(int format) {
-    switch (format) {
-        case Q4: return Etape<Q4>::OCTETS;
-        case Q4M: return Etape<Q4M>::OCTETS;
-        case Q6: return Etape<Q6>::OCTETS;
-        case Q8: return Etape<Q8>::OCTETS;
-        case F32: return Etape<F32>::OCTETS;
-        default: return Etape<F16>::OCTETS;
-    }
+    u32 octets = 0;
+    selon_format<PAR_ANNEAU>(format, [&](auto f) { octets = Etape<decltype(f)::VALEUR>::OCTETS; });
+    return octets;
 }
 
-// Les flottants ne passent pas par l'anneau : une seule de leurs étapes fait déjà assez de lectures.
-__device__ __forceinline__ bool par_anneau(int format) { return MOTEUR_DE_COPIE && format < F16; }
+__device__ __forceinline__ bool par_anneau(int format) { return PAR_ANNEAU && format < F16; }
 
 // Les étapes qu'une chaîne doit à un produit : les mêmes, consécutives, dans une tuile sur `pas`.
 struct Part {
@@ -77,7 +77,7 @@ struct Anneau {
         debut = anneaux + chaine * octets;
         remplies = adresse_partagee(commun.remplies[chaine]);
         taille = octets_etape(format);
-        places = min(PLACES_MAX, octets / (int)taille);
+        places = PAR_ANNEAU ? min(PLACES_MAX, octets / (int)taille) : 0;
         place = format == commun.formats[chaine] ? commun.places[chaine] : 0;
         phases = commun.phases[chaine];
     }

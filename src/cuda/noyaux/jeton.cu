@@ -55,11 +55,13 @@ extern "C" __global__ void __launch_bounds__(FILS_BLOC, 1) jeton(const __grid_co
                 break;
             case ATTENTION: attention_jeton(courante.attention, p.pas, p.base, courante.numero, rotation); break;
             case PRODUIT:
-                if (par_anneau(courante.produit.m.format))
-                    produit<true>(courante.produit, commun, adresse_partagee(anneaux), p.octets_anneau, p.base,
-                                  courante.numero);
-                else
+                if (par_anneau(courante.produit.m.format)) {
+                    if constexpr (PAR_ANNEAU != 0)
+                        produit<true>(courante.produit, commun, adresse_partagee(anneaux), p.octets_anneau, p.base,
+                                      courante.numero);
+                } else if constexpr (SANS_ANNEAU != 0) {
                     produit_sans_anneau(courante.produit, commun, p.base, courante.numero);
+                }
         }
         if (releve) commun.calcul.mots[suivante % FENETRE][voie] = mot;
     }

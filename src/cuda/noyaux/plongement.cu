@@ -64,15 +64,7 @@ __device__ __noinline__ void source(const Source& p, u32 jeton, u32 numero) {
             ecrire_marquee(p.sortie + k, __float_as_uint(p.vecteur[k]), numero);
         return;
     }
-    switch (p.m.format % VIRTUEL) {
-        case Q4: plonger_marque<Q4>(p, jeton, numero); break;
-        case Q4M: plonger_marque<Q4M>(p, jeton, numero); break;
-        case Q6: plonger_marque<Q6>(p, jeton, numero); break;
-        case Q8: plonger_marque<Q8>(p, jeton, numero); break;
-        case F16: plonger_marque<F16>(p, jeton, numero); break;
-        case BF16: plonger_marque<BF16>(p, jeton, numero); break;
-        case F32: plonger_marque<F32>(p, jeton, numero); break;
-    }
+    selon_format<EMPLOYES>(p.m.format % VIRTUEL, [&](auto f) { plonger_marque<decltype(f)::VALEUR>(p, jeton, numero); });
 }
 
 struct Deballage {
@@ -115,7 +107,11 @@ __device__ __forceinline__ void deballer(const Deballage& p) {
 NOYAUX_PLONGEMENT(q4, Q4)
 NOYAUX_PLONGEMENT(q4m, Q4M)
 NOYAUX_PLONGEMENT(q6, Q6)
+NOYAUX_PLONGEMENT(q6m, Q6M)
 NOYAUX_PLONGEMENT(q8, Q8)
+NOYAUX_PLONGEMENT(q8m, Q8M)
+NOYAUX_PLONGEMENT(nf4, NF4)
+NOYAUX_PLONGEMENT(fp4, FP4)
 NOYAUX_PLONGEMENT(f16, F16)
 NOYAUX_PLONGEMENT(bf16, BF16)
 NOYAUX_PLONGEMENT(f32, F32)

@@ -108,7 +108,7 @@ __device__ __forceinline__ Unite<T> inventer(const Origine& o, const Matrice& m,
 
 template <int T>
 struct SInvente {
-    static const bool VALEUR = T == Q4 || T == Q4M || T == Q8;
+    static const bool VALEUR = (T == Q4 || T == Q4M || T == Q8) && FORMATS >> VIRTUEL >> T & 1;
 };
 
 __device__ __forceinline__ bool est_virtuelle(const Matrice& m) { return m.format >= VIRTUEL; }

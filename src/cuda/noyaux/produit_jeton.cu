@@ -46,13 +46,16 @@ __device__ __forceinline__ void produit_unite(const Unite<T>& u, const EntreeEta
     }
 }
 
+// Ligne d'une tuile dont la voie pose le total, si elle est l'une des deux premières de son groupe.
+__device__ __forceinline__ int ligne_posee(int voie) { return voie % 2 * 8 + voie / 4; }
+
 // Pose les totaux d'une tuile, sommés sur les quatre voies de chaque groupe.
-__device__ __forceinline__ void poser_totaux(float (&partiels)[LIGNES_TUILE], const float (&totaux)[2], int voie) {
+__device__ __forceinline__ void poser_totaux(float* partiel, const float (&totaux)[2], int voie) {
     const bool impaire = voie & 1;
     float v = impaire ? totaux[1] : totaux[0];
     v += __shfl_xor_sync(~0u, impaire ? totaux[0] : totaux[1], 1);
     v += __shfl_xor_sync(~0u, v, 2);
-    if (voie % 4 < 2) partiels[voie % 2 * 8 + voie / 4] = v;
+    if (voie % 4 < 2) *partiel = v;
 }
 
 // Paire de lignes qu'un fil écrit à la fin d'un groupe de tours : 4 tours · 16 chaînes · 8 paires au plus,
@@ -131,44 +134,41 @@ __device__ __forceinline__ void part_de_format(const Matrice& m, int tuile, int 
 
 __device__ __forceinline__ void part_sans_anneau(const Matrice& m, int tuile, int premiere, int n, const u8* entree,
                                                  const float* sommes, float (&totaux)[2], int voie) {
-    switch (m.format % VIRTUEL) {
-        case Q4: part_de_format<Q4>(m, tuile, premiere, n, entree, sommes, totaux, voie); break;
-        case Q4M: part_de_format<Q4M>(m, tuile, premiere, n, entree, sommes, totaux, voie); break;
-        case Q6: part_de_format<Q6>(m, tuile, premiere, n, entree, sommes, totaux, voie); break;
-        case Q8: part_de_format<Q8>(m, tuile, premiere, n, entree, sommes, totaux, voie); break;
-        case F16: part_de_format<F16>(m, tuile, premiere, n, entree, sommes, totaux, voie); break;
-        case BF16: part_de_format<BF16>(m, tuile, premiere, n, entree, sommes, totaux, voie); break;
-        default: part_de_format<F32>(m, tuile, premiere, n, entree, sommes, totaux, voie);
-    }
+    selon_format<SANS_ANNEAU>(m.format % VIRTUEL, [&](auto f) {
+        part_de_format<decltype(f)::VALEUR>(m, tuile, premiere, n, entree, sommes, totaux, voie);
+    });
 }
 
-typedef float Partiels[CHAINES][LIGNES_TUILE];
+// D'un tour à l'autre, parmi les totaux d'une chaîne.
+#define PAS_PARTIEL (CHAINES * LIGNES_TUILE)
 
 // Les tours d'un groupe où la chaîne a une tuile, lus de l'anneau : une étape se lit pendant que la précédente
 // se calcule. Une chaîne qui n'a qu'une étape par tuile garde son entrée dans ses registres.
 template <int T>
-__device__ __forceinline__ void tours_de_format(Anneau& anneau, Commun& commun, int tours, int n, const u8* entree,
-                                                const float* sommes, Partiels* partiels, int voie, int chaine) {
-    int restantes = tours * n;
-    if (restantes == 0) return;
+__device__ __forceinline__ void tours_de_format(Anneau& anneau, int tours, int n, const u8* entree,
+                                                const float* sommes, float* partiel, int voie) {
+    if (tours == 0) return;
     EntreeEtape<T> e;
     e.lire(entree, sommes, voie);
     Unite<T> suivante = anneau.lire<T>(voie);
-#pragma unroll 1
-    for (int tour = 0; tour < tours; tour++) {
-        float totaux[2] = {0.f, 0.f};
-#pragma unroll 1
-        for (int i = 0; i < n; i++) {
-            const Unite<T> u = suivante;
-            if (--restantes > 0) suivante = anneau.lire<T>(voie);
-            if (n > 1) e.lire(entree + i * (COLONNES_ETAPE * 2), sommes + i * (COLONNES_ETAPE / 16), voie);
-            produit_unite(u, e, totaux, voie);
-        }
-        poser_totaux(partiels[tour][chaine], totaux, voie);
+    float totaux[2] = {0.f, 0.f};
+    int i = 0;
+    // Deux à la fois : ce qui est lu d'avance change de nom, sans changer de registre.
+#pragma unroll 2
+    for (int restantes = tours * n; restantes > 0; restantes--) {
+        const Unite<T> u = suivante;
+        if (restantes > 1) suivante = anneau.lire<T>(voie);
+        if (n > 1) e.lire(entree + i * (COLONNES_ETAPE * 2), sommes + i * (COLONNES_ETAPE / 16), voie);
+        produit_unite(u, e, totaux, voie);
+        if (++i < n) continue;
+        poser_totaux(partiel, totaux, voie);
+        partiel += PAS_PARTIEL;
+        totaux[0] = totaux[1] = 0.f;
+        i = 0;
     }
 }
 
-template <bool PAR_ANNEAU>
+template <bool ANNEAU>
 __device__ __forceinline__ void produit(const Produit& p, Commun& commun, u32 anneaux, int octets_anneau, u32 base,
                                         u32 numero) {
     const int tuiles = (p.m.lignes + LIGNES_TUILE - 1) / LIGNES_TUILE, log_simultanees = LOG_CHAINES - p.log_partage;
@@ -183,14 +183,16 @@ __device__ __forceinline__ void produit(const Produit& p, Commun& commun, u32 an
     }
     accorder();
 
-    const int fil = rang_fil(), voie = fil % 32, chaine = fil / 32, format = p.m.format;
+    const u32 fil = rang_fil(), voie = fil % 32, chaine = fil / 32;
+    const int format = p.m.format;
     const Part part(p, chaine);
-    Anneau anneau(commun, anneaux, octets_anneau, PAR_ANNEAU ? format : Q4);
+    Anneau anneau(commun, anneaux, octets_anneau, format);
     const u8* x0 = memoire + part.premiere * (COLONNES_ETAPE * 2);
     const float* s0 = (const float*)(memoire + p.m.etapes * (COLONNES_ETAPE * 2)) + part.premiere * (COLONNES_ETAPE / 16);
     const int tours = (tuiles - 1 - (blockIdx.x << log_simultanees)) / part.pas + 1;
     // Tours où cette chaîne a une tuile : tous, sauf peut-être le dernier.
     const int miens = part.tuile + (tours - 1) * part.pas < part.tuiles ? tours : part.tuiles > 0 ? tours - 1 : 0;
+    float* const miens_partiels = commun.partiels[0][0][chaine] + ligne_posee(voie);
     int tuile = part.tuile;
 #pragma unroll 1
     for (int premier = 0; premier < tours; premier += TOURS_GROUPE) {
@@ -198,28 +200,25 @@ __device__ __forceinline__ void produit(const Produit& p, Commun& commun, u32 an
         const int pleins = min(max(miens - premier, 0), nombre);
         const Ecriture ecriture(p, premier, nombre, fil);
         const DeuxMarquees ancien = ecriture.lire_ancien(p);
-        Partiels* partiels = commun.partiels[parite];
-        if (PAR_ANNEAU) {
-            switch (format) {
-                case Q4: tours_de_format<Q4>(anneau, commun, pleins, part.etapes, x0, s0, partiels, voie, chaine); break;
-                case Q4M: tours_de_format<Q4M>(anneau, commun, pleins, part.etapes, x0, s0, partiels, voie, chaine); break;
-                case Q6: tours_de_format<Q6>(anneau, commun, pleins, part.etapes, x0, s0, partiels, voie, chaine); break;
-                default: tours_de_format<Q8>(anneau, commun, pleins, part.etapes, x0, s0, partiels, voie, chaine);
-            }
+        float* const partiel = miens_partiels + parite * (TOURS_GROUPE * PAS_PARTIEL);
+        if constexpr (ANNEAU) {
+            selon_format<PAR_ANNEAU>(format, [&](auto f) {
+                tours_de_format<decltype(f)::VALEUR>(anneau, pleins, part.etapes, x0, s0, partiel, voie);
+            });
         }
 #pragma unroll 1
-        for (int tour = PAR_ANNEAU ? pleins : 0; tour < nombre; tour++) {
+        for (int tour = ANNEAU ? pleins : 0; tour < nombre; tour++) {
             float totaux[2] = {0.f, 0.f};
-            if (!PAR_ANNEAU && tour < pleins)
+            if (!ANNEAU && tour < pleins)
                 part_sans_anneau(p.m, tuile + tour * part.pas, part.premiere, part.etapes, x0, s0, totaux, voie);
-            poser_totaux(partiels[tour][chaine], totaux, voie);
+            poser_totaux(partiel + tour * PAS_PARTIEL, totaux, voie);
         }
         tuile += TOURS_GROUPE * part.pas;
         accorder();
-        ecriture.achever(p, partiels, ancien, base, numero);
+        ecriture.achever(p, commun.partiels[parite], ancien, base, numero);
     }
     // Une chaîne sans étape n'a pas touché à son anneau.
-    if (PAR_ANNEAU && part.tuile < part.tuiles) anneau.finir(commun, format);
+    if (ANNEAU && part.tuile < part.tuiles) anneau.finir(commun, format);
 }
 
 // Hors du noyau : ses registres ne doivent rien coûter aux formats qui passent par l'anneau.

@@ -4,12 +4,9 @@ use std::sync::Arc;
 
 use super::{Operations, Origine, entier};
 use crate::cuda::lancement::{Dimensions, Ordre, Parametres};
-use crate::cuda::rangement::Disposition;
+use crate::cuda::rangement::{Disposition, VIRTUEL};
 use crate::cuda::{Tampon, Vue};
 use crate::erreur::{Erreur, Resultat};
-
-/// S'ajoute au format d'une matrice virtuelle. Miroir de `noyaux/rangement.cu`.
-const VIRTUEL: i32 = 8;
 
 /// Une matrice rangée, quelque part dans un tampon de la carte ; ou virtuelle, et le tampon dit seulement comment
 /// ses poids se calculent.
@@ -88,7 +85,7 @@ impl Matrice {
             lignes: entier(d.lignes),
             colonnes: entier(d.colonnes),
             etapes: entier(d.etapes()),
-            format: d.format as i32 + if self.virtuelle { VIRTUEL } else { 0 },
+            format: entier(d.format.rang() + if self.virtuelle { VIRTUEL } else { 0 }),
         })
     }
 }

@@ -16,7 +16,7 @@ const CHAINES: usize = 16;
 const FILS_BLOC: u32 = 32 * (CHAINES as u32 + 4);
 /// Étapes d'un anneau, au plus, et octets de la plus grande.
 const PLACES_MAX: usize = 12;
-const OCTETS_ETAPE_MAX: usize = 2176;
+const OCTETS_ETAPE_MAX: usize = 2304;
 /// Tranches de contexte d'une attention, et têtes de requêtes d'un bloc, au plus.
 /// Miroirs de `noyaux/attention_jeton.cu`.
 const TRANCHES: usize = 32;

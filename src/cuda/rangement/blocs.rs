@@ -8,6 +8,7 @@ use super::{BLOC, Disposition, Format};
 use crate::erreur::{Erreur, Resultat};
 use crate::formats::VueTenseur;
 use crate::quant::SpecPoids;
+use crate::quant::affines::{ENTETE, lire_f32};
 use crate::quant::k_quants::echelle_et_minimum;
 
 /// Un bloc lu : des codes d'un octet et leurs échelles f16, ou les octets d'un type flottant.
@@ -29,8 +30,13 @@ impl Bloc {
             _ => 1,
         };
         let mut octets = [0; BLOC];
-        if matches!(format, Format::Q4 | Format::Q4m | Format::Q6) {
-            let quartet = |p: usize| u32::from(self.codes[colonne(voie, p)] & 0x0F) << place_quartet(p);
+        let place: Option<fn(usize) -> usize> = match format {
+            Format::Q4 | Format::Q4m | Format::Q6 | Format::Q6m => Some(place_quartet),
+            Format::Nf4 | Format::Fp4 => Some(|p| 4 * p),
+            _ => None,
+        };
+        if let Some(place) = place {
+            let quartet = |p: usize| u32::from(self.codes[colonne(voie, p)] & 0x0F) << place(p);
             let mot = (0..8).fold(0u32, |mot, p| mot | quartet(p));
             octets[..4].copy_from_slice(&mot.to_le_bytes());
             return (octets, 4);
@@ -113,6 +119,16 @@ impl<'a> Source<'a> {
             }
             SpecPoids::Q4K => self.q4_k(i, &mut bloc)?,
             SpecPoids::Q6K => self.q6_k(i, &mut bloc)?,
+            SpecPoids::Affine4 | SpecPoids::Affine4x32 => {
+                self.affine(i, 8.0, &mut bloc)?;
+                self.paires(i, ENTETE, &mut bloc);
+            }
+            SpecPoids::Affine5 | SpecPoids::Affine6 => self.affine_en_octets(i, 32.0, &mut bloc)?,
+            SpecPoids::Affine8 => self.affine_en_octets(i, 128.0, &mut bloc)?,
+            SpecPoids::Nf4 | SpecPoids::Fp4 => {
+                bloc.ecrire_echelle(self, 0, lire_f32(self.octets_du_bloc(i), 0))?;
+                self.paires(i, size_of::<f32>(), &mut bloc);
+            }
             _ => self.flottants(i, &mut bloc)?,
         }
         Ok(bloc)
@@ -164,6 +180,29 @@ impl<'a> Source<'a> {
             *c = b >> (4 * (quart / 2)) & 0x0F | (h >> (2 * quart) & 3) << 4;
         }
         Ok(())
+    }
+
+    /// Échelle et milieu d'un groupe affine : le poids de code `milieu`.
+    fn affine(&self, i: usize, milieu: f32, bloc: &mut Bloc) -> Resultat<()> {
+        let octets = self.octets_du_bloc(i);
+        let (echelle, minimum) = (lire_f32(octets, 0), lire_f32(octets, 4));
+        bloc.ecrire_echelle(self, 0, echelle)?;
+        bloc.ecrire_echelle(self, 1, minimum + milieu * echelle)
+    }
+
+    fn affine_en_octets(&self, i: usize, milieu: f32, bloc: &mut Bloc) -> Resultat<()> {
+        self.affine(i, milieu, bloc)?;
+        bloc.codes[..BLOC].copy_from_slice(&self.octets_du_bloc(i)[ENTETE..]);
+        Ok(())
+    }
+
+    /// Codes du bloc `i`, par paires de quartets dont le premier est en haut, après `entete` octets.
+    fn paires(&self, i: usize, entete: usize, bloc: &mut Bloc) {
+        let rang = i % (self.spec.poids_par_bloc() / BLOC);
+        let octets = &self.octets_du_bloc(i)[entete + rang * BLOC / 2..][..BLOC / 2];
+        for (paire, octet) in bloc.codes.as_chunks_mut::<2>().0.iter_mut().zip(octets) {
+            *paire = [octet >> 4, octet & 0x0F];
+        }
     }
 
     fn flottants(&self, i: usize, bloc: &mut Bloc) -> Resultat<()> {

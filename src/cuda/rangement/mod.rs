@@ -1,8 +1,8 @@
 //! Rangement des poids pour la carte ; miroir de `noyaux/rangement.cu`, qui le décrit.
 //!
-//! Plusieurs types de fichier partagent un format : Q4_1 et Q4_K deviennent des quartets à échelle et
-//! milieu par bloc de 32 (l'échelle d'un groupe de Q4_K s'arrondit alors en f16), tout type sans noyau
-//! devient du F16.
+//! Plusieurs types de fichier partagent un format : Q4_1, Q4_K et les groupes affines de 4 bits (RâS, MLX, GPTQ,
+//! AWQ, HQQ, compressed-tensors) deviennent des quartets à échelle et milieu par bloc de 32, tous deux arrondis en
+//! f16 ; tout type sans noyau devient du F16.
 
 mod blocs;
 
@@ -22,6 +22,8 @@ const BLOC: usize = 32;
 const BLOCS_ETAPE: usize = COLONNES_ETAPE / BLOC;
 const VOIES: usize = 32;
 const OCTETS_PAQUET: usize = 16;
+/// S'ajoute au format d'une matrice virtuelle.
+pub(super) const VIRTUEL: usize = 16;
 
 /// Façon dont la carte range une matrice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +32,11 @@ pub enum Format {
     Q4,
     Q4m,
     Q6,
+    Q6m,
     Q8,
+    Q8m,
+    Nf4,
+    Fp4,
     F16,
     Bf16,
     F32,
@@ -38,18 +44,33 @@ pub enum Format {
 
 impl Format {
     /// Nombre de formats.
-    pub const NOMBRE: usize = 7;
+    pub const NOMBRE: usize = 11;
     /// Tous, dans l'ordre des tables de noyaux.
-    pub const TOUS: [Self; Self::NOMBRE] =
-        [Self::Q4, Self::Q4m, Self::Q6, Self::Q8, Self::F16, Self::Bf16, Self::F32];
+    pub const TOUS: [Self; Self::NOMBRE] = [
+        Self::Q4,
+        Self::Q4m,
+        Self::Q6,
+        Self::Q6m,
+        Self::Q8,
+        Self::Q8m,
+        Self::Nf4,
+        Self::Fp4,
+        Self::F16,
+        Self::Bf16,
+        Self::F32,
+    ];
 
     /// Format où va un type de fichier.
     pub fn pour(spec: SpecPoids) -> Self {
         match spec {
             SpecPoids::Q4_0 => Self::Q4,
-            SpecPoids::Q4_1 | SpecPoids::Q4K => Self::Q4m,
+            SpecPoids::Q4_1 | SpecPoids::Q4K | SpecPoids::Affine4 | SpecPoids::Affine4x32 => Self::Q4m,
             SpecPoids::Q6K => Self::Q6,
+            SpecPoids::Affine5 | SpecPoids::Affine6 => Self::Q6m,
             SpecPoids::Q8_0 => Self::Q8,
+            SpecPoids::Affine8 => Self::Q8m,
+            SpecPoids::Nf4 => Self::Nf4,
+            SpecPoids::Fp4 => Self::Fp4,
             SpecPoids::Bf16 => Self::Bf16,
             SpecPoids::F32 => Self::F32,
             _ => Self::F16,
@@ -65,19 +86,24 @@ impl Format {
         self as usize
     }
 
+    /// Le bit de ce format parmi ceux d'un modèle, dont les noyaux ne connaîtront pas les autres.
+    pub fn bit(self, virtuel: bool) -> usize {
+        1 << (self.rang() + if virtuel { VIRTUEL } else { 0 })
+    }
+
     /// Suffixe des noyaux.
     pub(super) fn nom(self) -> &'static str {
-        ["q4", "q4m", "q6", "q8", "f16", "bf16", "f32"][self.rang()]
+        ["q4", "q4m", "q6", "q6m", "q8", "q8m", "nf4", "fp4", "f16", "bf16", "f32"][self.rang()]
     }
 
     /// Mots de 16 octets par voie et par étape.
     fn paquets(self) -> usize {
-        [2, 2, 3, 4, 8, 8, 16][self.rang()]
+        [2, 2, 3, 3, 4, 4, 2, 2, 8, 8, 16][self.rang()]
     }
 
     /// Octets d'échelles par voie et par étape.
     fn octets_echelles(self) -> usize {
-        [4, 8, 8, 4, 0, 0, 0][self.rang()]
+        [4, 8, 8, 8, 4, 8, 4, 4, 0, 0, 0][self.rang()]
     }
 
     /// Octets d'une étape : les codes de toutes les voies, puis leurs échelles.
@@ -204,7 +230,7 @@ fn placer_bloc(format: Format, bloc: &Bloc, (rang, b): (usize, usize), tuile: &m
             }
         };
         ecrire(debut, &donnees[..longueur]);
-        if format == Format::Q6 {
+        if matches!(format, Format::Q6 | Format::Q6m) {
             // Huit bits dans chaque moitié du mot que partagent deux blocs voisins.
             let [bas, haut] = bloc.bits_hauts(voie);
             let mot = 32 + (2 * moitie + b / 2) * 4 + b % 2;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::formats::Projection;
+use crate::quant::dictionnaires::{NF4, fp4};
 use half::f16;
 
 fn tenseur(spec: SpecPoids, lignes: usize, colonnes: usize) -> VueTenseur {
@@ -39,11 +40,18 @@ fn relire(d: &Disposition, octets: &[u8], ligne: usize, k: usize) -> f32 {
     match d.format {
         Format::Q4 => echelle(h) * (quartet - 8.0),
         Format::Q4m => echelle(2 * h) * (quartet - 8.0) + echelle(2 * h + 1),
-        Format::Q6 => {
+        Format::Q6 | Format::Q6m => {
             let haut = mot(8 + 2 * h + b / 2) >> (8 * (b % 2) + 2 * (p / 2) + 16 * (p % 2)) & 3;
-            echelle(2 * h + p / 4) * (quartet + 16.0 * haut as f32 - 32.0)
+            let code = quartet + 16.0 * haut as f32 - 32.0;
+            if d.format == Format::Q6m {
+                return echelle(2 * h) * code + echelle(2 * h + 1);
+            }
+            echelle(2 * h + p / 4) * code
         }
         Format::Q8 => echelle(h) * (f32::from(octet(8 * (4 * h + b) + p)) - 128.0),
+        Format::Q8m => echelle(2 * h) * (f32::from(octet(8 * (4 * h + b) + p)) - 128.0) + echelle(2 * h + 1),
+        Format::Nf4 => echelle(h) * NF4[(mot(4 * h + b) >> (4 * p) & 15) as usize],
+        Format::Fp4 => echelle(h) * fp4()[(mot(4 * h + b) >> (4 * p) & 15) as usize],
         Format::F16 => f16::from_bits((mot(16 * h + 4 * b + p / 2) >> (16 * (p % 2))) as u16).to_f32(),
         Format::Bf16 => f32::from_bits(mot(16 * h + 4 * b + p / 2) >> (16 * (p % 2)) << 16),
         Format::F32 => f32::from_bits(mot(32 * h + 8 * b + p)),
@@ -63,6 +71,28 @@ fn chaque_type_range_vaut_son_decodage_a_l_arrondi_des_echelles_pres() {
                 let v = relire(&d, &rangee, i / colonnes, i % colonnes);
                 assert!((v - attendu).abs() <= 2e-3, "{spec}, poids {i} : {v} au lieu de {attendu}");
             }
+        }
+    }
+}
+
+#[test]
+fn chaque_type_assemble_range_vaut_son_decodage_a_l_arrondi_des_echelles_pres() {
+    // Blocs de la fixture que décode `quant` : une ligne de plusieurs blocs chacune.
+    for spec in SpecPoids::tous().filter(|s| s.id_gguf().is_none() && Format::est_natif(*s)) {
+        let base = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/quant/");
+        let octets = std::fs::read(format!("{base}{}.octets", spec.nom().to_lowercase())).unwrap();
+        let n = octets.len();
+        let colonnes = n / spec.octets_par_bloc() * spec.poids_par_bloc();
+        let octets = Projection::possedee(octets).vue(0..n).unwrap();
+        let vue = VueTenseur { nom: "essai".into(), spec, forme: vec![1, colonnes], octets };
+        let d = Disposition { format: Format::pour(spec), lignes: 1, colonnes };
+        let rangee = rangee(&d, &vue).unwrap();
+        let mut attendus = vec![0.0; colonnes];
+        spec.dequantifier(&vue.octets, &mut attendus).unwrap();
+        let plus_grand = attendus.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        for (k, attendu) in attendus.iter().enumerate() {
+            let v = relire(&d, &rangee, 0, k);
+            assert!((v - attendu).abs() <= 1e-3 * plus_grand, "{spec}, poids {k} : {v} au lieu de {attendu}");
         }
     }
 }

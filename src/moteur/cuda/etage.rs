@@ -37,6 +37,7 @@ impl Etage {
             nb_tetes: a.nb_tetes,
             nb_tetes_kv: a.nb_tetes_kv,
             taille_cachee: a.taille_cachee,
+            formats: lecteur.formats,
         };
         let noyaux = Noyaux::charger(&carte, specialite)?;
         let ops = Arc::new(Operations { carte, noyaux });

@@ -10,7 +10,6 @@ mod plan;
 mod poids;
 mod programme;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Instant;
@@ -73,7 +72,7 @@ impl Cuda {
                 "{n} cartes pour {couches} couches : donnez-en moins à --device"
             )));
         }
-        let mut lecteur = Lecteur { a, poids, virtuel: reglages.virtuel, sans_noyau: BTreeSet::new() };
+        let mut lecteur = Lecteur::nouveau(a, poids, reglages.virtuel)?;
         let ouvrir = |(i, carte): (usize, &usize)| {
             Etage::ouvrir(&mut lecteur, *carte, i * couches / n..(i + 1) * couches / n, reglages)
         };

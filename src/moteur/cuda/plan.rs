@@ -191,9 +191,28 @@ pub(super) struct Lecteur<'a> {
     /// Aucune matrice n'est rangée : leurs poids se recalculent.
     pub(super) virtuel: bool,
     pub(super) sans_noyau: BTreeSet<SpecPoids>,
+    /// Formats de toutes les matrices.
+    pub(super) formats: usize,
 }
 
-impl Lecteur<'_> {
+impl<'a> Lecteur<'a> {
+    /// Un lecteur qui a déjà vu comment se range chaque matrice.
+    pub(super) fn nouveau(a: &'a Architecture, poids: &'a Poids, virtuel: bool) -> Resultat<Self> {
+        let mut lecteur = Self { a, poids, virtuel, sans_noyau: BTreeSet::new(), formats: 0 };
+        lecteur.table("token_embd.weight")?;
+        if !a.plongements_lies {
+            lecteur.table("output.weight")?;
+        }
+        (0..a.couches.len()).try_for_each(|i| lecteur.couche(i).map(drop))?;
+        Ok(lecteur)
+    }
+
+    /// Comment se range une table du vocabulaire.
+    pub(super) fn table(&mut self, nom: &str) -> Resultat<PlanMatrice> {
+        let vue = self.vue(nom, [self.a.taille_vocabulaire, self.a.taille_cachee])?;
+        self.seule(vue)
+    }
+
     /// Matrice `nom`.
     pub(super) fn vue(&mut self, nom: &str, forme: [usize; 2]) -> Resultat<VueTenseur> {
         let vue = self.poids.tenseur(nom, &forme)?;
@@ -204,14 +223,15 @@ impl Lecteur<'_> {
     }
 
     /// Comment se range une matrice.
-    fn plan(&self, format: Format, vues: Vec<VueTenseur>, alternes: bool) -> Resultat<PlanMatrice> {
+    fn plan(&mut self, format: Format, vues: Vec<VueTenseur>, alternes: bool) -> Resultat<PlanMatrice> {
         let plan = PlanMatrice::nouveau(format, vues, alternes);
         plan.disposition.verifier()?;
+        self.formats |= format.bit(self.virtuel);
         if self.virtuel { plan.rendre_virtuelle() } else { Ok(plan) }
     }
 
     /// Comment se range un tenseur seul.
-    pub(super) fn seule(&self, vue: VueTenseur) -> Resultat<PlanMatrice> {
+    fn seule(&mut self, vue: VueTenseur) -> Resultat<PlanMatrice> {
         self.plan(Format::pour(vue.spec), vec![vue], false)
     }
 

@@ -42,11 +42,7 @@ impl PoidsEtage {
     ) -> Resultat<Self> {
         let a = lecteur.a;
         let (premier, dernier) = (plage.start == 0, plage.end == a.couches.len());
-        let table = [a.taille_vocabulaire, a.taille_cachee];
-        let charger = |lecteur: &mut Lecteur<'_>, nom| {
-            let vue = lecteur.vue(nom, table)?;
-            lecteur.seule(vue)?.charger(ops)
-        };
+        let charger = |lecteur: &mut Lecteur<'_>, nom| lecteur.table(nom)?.charger(ops);
         let plongements = premier.then(|| charger(lecteur, "token_embd.weight")).transpose()?;
         let sortie = match (&plongements, a.plongements_lies) {
             _ if !dernier => None,
