@@ -60,8 +60,8 @@ pub struct Noyaux {
     pub(super) partagee_jeton: usize,
     /// Formats que la carte sait inventer : quartets, quartets à milieu, octets.
     pub(super) inventer: [CudaFunction; 3],
-    pub(super) plonger: [CudaFunction; Format::NOMBRE],
-    pub(super) deballer: [CudaFunction; Format::NOMBRE],
+    plonger: ParFormat,
+    deballer: ParFormat,
     pub(super) norme_lot: CudaFunction,
     pub(super) tetes_lot: CudaFunction,
     pub(super) produit_lot: CudaFunction,
@@ -85,10 +85,12 @@ impl Noyaux {
         let code = compilation::obtenir(carte, &constantes)?;
         let module = carte.contexte.load_module(Ptx::from_binary(code))?;
         let fonction = |nom: &str| charger_fonction(carte, &module, nom);
-        let par_format = |prefixe: &str| -> Resultat<[CudaFunction; Format::NOMBRE]> {
-            let noyaux = Format::TOUS.iter().map(|f| fonction(&format!("{prefixe}_{}", f.nom())));
-            let noyaux: Vec<CudaFunction> = noyaux.collect::<Resultat<_>>()?;
-            noyaux.try_into().map_err(|_| Erreur::Gpu("noyaux incomplets".to_owned()))
+        // Seuls existent ceux des formats que le modèle emploie.
+        let par_format = |prefixe: &str| -> Resultat<ParFormat> {
+            let employe = |f: &Format| specialite.formats & (f.bit(false) | f.bit(true)) != 0;
+            let charger =
+                |f: &Format| employe(f).then(|| fonction(&format!("{prefixe}_{}", f.nom()))).transpose();
+            Format::TOUS.iter().map(charger).collect()
         };
         let jeton = fonction("jeton")?;
         jeton.set_attribute(Attribut::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, -1)?;
@@ -105,6 +107,26 @@ impl Noyaux {
             attention_lot: fonction("attention_lot")?,
         })
     }
+}
+
+impl Noyaux {
+    /// Noyau qui lit des lignes d'une table de ce format.
+    pub(super) fn plonger(&self, format: Format) -> Resultat<&CudaFunction> {
+        de_format(&self.plonger, format)
+    }
+
+    /// Noyau qui décode des matrices de ce format.
+    pub(super) fn deballer(&self, format: Format) -> Resultat<&CudaFunction> {
+        de_format(&self.deballer, format)
+    }
+}
+
+/// Un noyau par format que le modèle emploie.
+type ParFormat = Vec<Option<CudaFunction>>;
+
+fn de_format(noyaux: &ParFormat, format: Format) -> Resultat<&CudaFunction> {
+    let absent = || Erreur::Gpu(format!("les noyaux n'ont pas été compilés pour le format {format:?}"));
+    noyaux.get(format.rang()).and_then(Option::as_ref).ok_or_else(absent)
 }
 
 /// Mémoire partagée dynamique qu'un bloc de ce noyau peut demander.

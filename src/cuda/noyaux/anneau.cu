@@ -68,13 +68,14 @@ struct Part {
 
 // L'anneau, vu de la chaîne qui le lit, le temps d'un produit.
 struct Anneau {
-    u32 debut, remplies, phases, taille;
+    u32 codes;  // de cette voie, à la première place
+    u32 remplies, phases, taille;
     int places, place;
 
     // Un autre format que celui du produit d'avant repart d'un anneau vide.
     __device__ __forceinline__ Anneau(const Commun& commun, u32 anneaux, int octets, int format) {
-        const int chaine = threadIdx.x / 32;
-        debut = anneaux + chaine * octets;
+        const u32 chaine = rang_fil() / 32u, voie = rang_fil() % 32u;
+        codes = anneaux + chaine * octets + voie * 16;
         remplies = adresse_partagee(commun.remplies[chaine]);
         taille = octets_etape(format);
         places = PAR_ANNEAU ? min(PLACES_MAX, octets / (int)taille) : 0;
@@ -87,9 +88,8 @@ struct Anneau {
     __device__ __forceinline__ Unite<T> lire(int voie) {
         const u32 remplie = remplies + 8 * place;
         attendre_barriere(remplie, phases >> place & 1);
-        const Unite<T> u = relire_unite<T>(debut + place * Etape<T>::OCTETS, voie);
-        __syncwarp();
-        if (voie == 0) arriver(remplie + VERS_LUES);
+        const Unite<T> u = relire_unite<T>(codes + place * Etape<T>::OCTETS, voie);
+        arriver(remplie + VERS_LUES);
         phases ^= 1u << place;
         place = place + 1 == places ? 0 : place + 1;
         return u;
@@ -195,6 +195,6 @@ __device__ __forceinline__ void copier_d_avance(const Instruction* instructions,
         bool demande = false;
         if (c.instruction < nombre && c.tuile < c.tuiles)
             demande = c.demander(fenetre, debut, remplies, octets);
-        if (!__any_sync(~0u, demande)) __nanosleep(20);
+        if (!__any_sync(~0u, demande)) __nanosleep(500);
     }
 }

@@ -106,21 +106,19 @@ struct Ouvrage {
                 preparer_tete(Marquees{a.qkv + d, attendu}, a.t.biais_q ? a.t.biais_q + d : nullptr, a.t.norme_q, a.t,
                               &angles, s.q[i]);
             } else if (portee.est_courante()) {
-                bool est_cle = i == tetes;
+                const bool est_cle = i == tetes;
                 const float* biais = est_cle ? a.t.biais_k : a.t.biais_v;
                 preparer_tete(Marquees{source + (est_cle ? 0 : a.t.nb_kv * DIM_TETE), attendu},
                               biais ? biais + kv * DIM_TETE : nullptr, est_cle ? a.t.norme_k : nullptr, a.t,
                               est_cle ? &angles : nullptr, s.kv[i - tetes]);
-            }
-        }
-        accorder();
-        if (!portee.est_courante()) return;
-        for (int d = threadIdx.x; d < DIM_TETE; d += FILS) {
-            s.neuves[0][d] = vers_f16(s.kv[0][d]);
-            s.neuves[1][d] = vers_f16(s.kv[1][d]);
-            if (part == 0) {
-                cles[(u64)portee.position * DIM_TETE + d] = s.neuves[0][d];
-                valeurs[(u64)portee.position * DIM_TETE + d] = s.neuves[1][d];
+                // La chaîne qui l'a préparée la convertit et la range.
+                u16* cache = (est_cle ? cles : valeurs) + (u64)portee.position * DIM_TETE;
+                __syncwarp();
+                for (int d = threadIdx.x % 32; d < DIM_TETE; d += 32) {
+                    const u16 v = vers_f16(s.kv[i - tetes][d]);
+                    s.neuves[i - tetes][d] = v;
+                    if (part == 0) cache[d] = v;
+                }
             }
         }
         accorder();
@@ -145,7 +143,7 @@ struct Ouvrage {
                 somme += s.sommes[h][c], v0 += v.x, v1 += v.y;
             }
             if (tranches == 1) {
-                sortir(h, d, v0 / somme, v1 / somme);
+                sortir(h, d, __fdividef(v0, somme), __fdividef(v1, somme));
                 continue;
             }
             u64* p = partiel(h, tranche);

@@ -142,7 +142,7 @@ __device__ __forceinline__ float somme_bloc(float v, float* relais) {
 
 // 0 : SiLU ; 1 : GELU par tangente hyperbolique.
 __device__ __forceinline__ float activer(float x, int activation) {
-    if (activation == 0) return x / (1.f + expf(-x));
+    if (activation == 0) return __fdividef(x, 1.f + __expf(-x));
     float u = 0.7978845608028654f * (x + 0.044715f * x * x * x);
     return 0.5f * x * (1.f + tanhf(u));
 }

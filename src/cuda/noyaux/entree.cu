@@ -122,13 +122,13 @@ struct EntreePartagee {
             w.lire_poids(p.norme_attente, taille);
             y.attendre(p.attente, base + p.numero_attente, taille);
             x.attendre(p.entree, base + p.numero_entree, taille);
-            y.normer(rsqrtf(somme_calcul(y.carres(), relais) / taille + p.epsilon), w);
+            y.normer(rsqrtf(__fdividef(somme_calcul(y.carres(), relais), taille) + p.epsilon), w);
             x.ajouter(y);
             if (blockIdx.x == 0) x.ecrire(p.x_suivant, base + numero, taille);
         } else {
             x.attendre(p.entree, base + p.numero_entree, taille);
         }
-        x.normer(rsqrtf(somme_calcul(x.carres(), relais) / taille + p.epsilon), poids);
+        x.normer(rsqrtf(__fdividef(somme_calcul(x.carres(), relais), taille) + p.epsilon), poids);
 #pragma unroll
         for (int i = 0; i < PAQUETS_NORME; i++) {
             const int k = Vecteur<PAQUETS_NORME>::colonne(i);

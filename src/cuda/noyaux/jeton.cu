@@ -27,8 +27,12 @@ extern "C" __global__ void __launch_bounds__(FILS_BLOC, 1) jeton(const __grid_co
         commun.formats[threadIdx.x] = -1;
     }
 #if MOTEUR_DE_COPIE
-    for (int i = threadIdx.x; i < 2 * CHAINES * PLACES_MAX; i += FILS_BLOC)
-        asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(adresse_partagee((u64*)commun.remplies + i)) : "memory");
+    // Toutes les voies d'une chaîne rendent une place, une seule la remplit.
+    for (int i = threadIdx.x; i < CHAINES * PLACES_MAX; i += FILS_BLOC) {
+        const u32 remplie = adresse_partagee((u64*)commun.remplies + i);
+        asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(remplie) : "memory");
+        asm volatile("mbarrier.init.shared.b64 [%0], 32;" ::"r"(remplie + VERS_LUES) : "memory");
+    }
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif

@@ -104,14 +104,36 @@ __device__ __forceinline__ void deballer(const Deballage& p) {
     extern "C" __global__ void plonger_##nom(const __grid_constant__ Plongement p) { plonger<T>(p); }      \
     extern "C" __global__ void deballer_##nom(const __grid_constant__ Deballage p) { deballer<T>(p); }
 
+#if EMPLOYES >> Q4 & 1
 NOYAUX_PLONGEMENT(q4, Q4)
+#endif
+#if EMPLOYES >> Q4M & 1
 NOYAUX_PLONGEMENT(q4m, Q4M)
+#endif
+#if EMPLOYES >> Q6 & 1
 NOYAUX_PLONGEMENT(q6, Q6)
+#endif
+#if EMPLOYES >> Q6M & 1
 NOYAUX_PLONGEMENT(q6m, Q6M)
+#endif
+#if EMPLOYES >> Q8 & 1
 NOYAUX_PLONGEMENT(q8, Q8)
+#endif
+#if EMPLOYES >> Q8M & 1
 NOYAUX_PLONGEMENT(q8m, Q8M)
+#endif
+#if EMPLOYES >> NF4 & 1
 NOYAUX_PLONGEMENT(nf4, NF4)
+#endif
+#if EMPLOYES >> FP4 & 1
 NOYAUX_PLONGEMENT(fp4, FP4)
+#endif
+#if EMPLOYES >> F16 & 1
 NOYAUX_PLONGEMENT(f16, F16)
+#endif
+#if EMPLOYES >> BF16 & 1
 NOYAUX_PLONGEMENT(bf16, BF16)
+#endif
+#if EMPLOYES >> F32 & 1
 NOYAUX_PLONGEMENT(f32, F32)
+#endif

@@ -176,13 +176,7 @@ __device__ __forceinline__ void produit(const Produit& p, Commun& commun, u32 an
         accorder();
         return;
     }
-    {
-        const EntreePartagee entree(p.m);
-        if (p.norme) entree.normer(p, base, numero, commun.relais);
-        else entree.copier(p, base);
-    }
-    accorder();
-
+    // Tout ce qui ne dépend pas de l'entrée se prépare avant de l'attendre.
     const u32 fil = rang_fil(), voie = fil % 32, chaine = fil / 32;
     const int format = p.m.format;
     const Part part(p, chaine);
@@ -193,6 +187,12 @@ __device__ __forceinline__ void produit(const Produit& p, Commun& commun, u32 an
     // Tours où cette chaîne a une tuile : tous, sauf peut-être le dernier.
     const int miens = part.tuile + (tours - 1) * part.pas < part.tuiles ? tours : part.tuiles > 0 ? tours - 1 : 0;
     float* const miens_partiels = commun.partiels[0][0][chaine] + ligne_posee(voie);
+    {
+        const EntreePartagee entree(p.m);
+        if (p.norme) entree.normer(p, base, numero, commun.relais);
+        else entree.copier(p, base);
+    }
+    accorder();
     int tuile = part.tuile;
 #pragma unroll 1
     for (int premier = 0; premier < tours; premier += TOURS_GROUPE) {

@@ -112,13 +112,13 @@ __device__ __forceinline__ uint4 lire_partagee(u32 place) {
     return v;
 }
 
-// De même, d'une étape en mémoire partagée.
+// De même, d'une étape en mémoire partagée dont `codes` est la place des premiers codes de la voie.
 template <int T>
-__device__ __forceinline__ Unite<T> relire_unite(u32 debut, int voie) {
+__device__ __forceinline__ Unite<T> relire_unite(u32 codes, int voie) {
     Unite<T> u;
 #pragma unroll
-    for (int i = 0; i < Forme<T>::PAQUETS; i++) u.codes[i] = lire_partagee(debut + i * 512 + voie * 16);
-    const u32 echelles = debut + Etape<T>::CODES + voie * Forme<T>::ECHELLES;
+    for (int i = 0; i < Forme<T>::PAQUETS; i++) u.codes[i] = lire_partagee(codes + i * 512);
+    const u32 echelles = codes + Etape<T>::CODES - voie * (16 - Forme<T>::ECHELLES);
     if (Forme<T>::ECHELLES == 8)
         asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(u.echelles.x), "=r"(u.echelles.y) : "r"(echelles));
     else asm volatile("ld.shared.u32 %0, [%1];" : "=r"(u.echelles.x) : "r"(echelles));

@@ -142,9 +142,7 @@ impl Operations {
         // Le premier noyau d'une passe ne s'enchaîne pas : ce qui le précède n'est pas toujours un noyau.
         let dimensions = Dimensions { ordre: Ordre::Apres, ..Dimensions::nouvelles(n, FILS) };
         // SAFETY: `sortie` fait n lignes de la matrice (vérifié) ; les jetons sont dans le vocabulaire.
-        unsafe {
-            self.carte.lancer(&self.noyaux.plonger[m.disposition.format.rang()], dimensions, &parametres)
-        }
+        unsafe { self.carte.lancer(self.noyaux.plonger(m.disposition.format)?, dimensions, &parametres) }
     }
 
     /// Décode les lignes `premiere..premiere + lignes` en f16 ; `premiere` commence une tuile.
@@ -172,6 +170,6 @@ impl Operations {
         let blocs = d.etapes_pour(lignes).div_ceil(FILS as usize / 32);
         let dimensions = Dimensions { ordre: Ordre::Apres, ..Dimensions::nouvelles(blocs, FILS) };
         // SAFETY: la tranche est dans la matrice et la sortie a sa taille (vérifiés).
-        unsafe { self.carte.lancer(&self.noyaux.deballer[d.format.rang()], dimensions, &parametres) }
+        unsafe { self.carte.lancer(self.noyaux.deballer(d.format)?, dimensions, &parametres) }
     }
 }
