@@ -97,10 +97,13 @@ struct Anneau {
 
     __device__ __forceinline__ void finir(Commun& commun, int format) const {
         const int chaine = threadIdx.x / 32;
-        if (threadIdx.x % 32 != 0) return;
-        commun.formats[chaine] = format;
-        commun.places[chaine] = place;
-        commun.phases[chaine] = phases;
+        if (threadIdx.x % 32 == 0) {
+            commun.formats[chaine] = format;
+            commun.places[chaine] = place;
+            commun.phases[chaine] = phases;
+        }
+        // Le produit suivant les lit avant de s'accorder.
+        __syncwarp();
     }
 };
 
