@@ -111,8 +111,7 @@ fn chaque_type_assemble_egale_la_reference_d_un_coup_et_jeton_par_jeton() {
             let (a, poids) = essai.par_gguf();
             let convention = poids.convention();
             let poids = Poids::nouveau(Arc::new(Rangees { poids, spec }), convention);
-            let mut reference =
-                Reference::avec_budget(&a, &poids, &Reglages::default(), usize::MAX).unwrap();
+            let mut reference = Reference::avec_budget(&a, &poids, &Reglages::default(), usize::MAX).unwrap();
             let mut cuda = Cuda::nouveau(&a, &poids, &Reglages::default()).unwrap();
             // Rien n'est passé par le F16 : même FP4, qui en prend le moins, ferait quatre fois plus.
             let f16: usize = poids.conteneur().inventaire().iter().map(|t| 2 * t.nb_poids()).sum();
