@@ -10,6 +10,7 @@ use super::caracteres::{ecrire_point, lire_points, longueur_annoncee};
 use super::fusion::{Chaine, Fusion};
 use super::octets_lettres::lettre_de;
 use super::predecoupage::{Predecoupage, Regles};
+use super::repertoire::Repertoire;
 use super::spm::echapper_espaces;
 use super::vocabulaire::{Vocabulaire, corrompu};
 use crate::erreur::Resultat;
@@ -43,32 +44,26 @@ impl Bpe {
         if lignes.len() > (i32::MAX / 4) as usize {
             return Err(corrompu(m, format!("{cle} compte trop de fusions ({})", lignes.len())));
         }
-        let mut symboles = HashMap::with_capacity(lignes.len() + 256);
-        let mut jetons = Vec::with_capacity(lignes.len() + 256);
-        let mut numero = |texte: Vec<u8>| {
-            *symboles.entry(texte).or_insert_with_key(|texte| {
-                jetons.push(v.numero(texte).unwrap_or(AUCUN));
-                jetons.len() as u32 - 1
-            })
-        };
-        let octets = (0..=255).map(|o| numero(lettre_de(o).to_string().into_bytes())).collect();
+        let mut symboles = Repertoire::default();
+        let mut numero = |texte: &[u8]| symboles.inscrire(texte).unwrap_or_else(|numero| numero);
+        let octets = (0..=255).map(|o| numero(lettre_de(o).to_string().as_bytes())).collect();
         let mut fusions = HashMap::with_capacity(lignes.len());
-        for (rang, ligne) in (0u32..).zip(lignes) {
+        for (rang, ligne) in (0u32..).zip(lignes.iter()) {
             // L'espace qui sépare les deux moitiés n'est jamais le premier octet.
             let Some(espace) = ligne.iter().skip(1).position(|&o| o == b' ') else { continue };
             let (gauche, droite) = (&ligne[..=espace], &ligne[espace + 2..]);
-            let produit = numero([gauche, droite].concat());
-            let paire = (numero(gauche.to_vec()), numero(droite.to_vec()));
+            let produit = numero(&[gauche, droite].concat());
+            let paire = (numero(gauche), numero(droite));
             fusions.entry(paire).or_insert(Fusion { priorite: rang, produit });
         }
+        let jetons = symboles.textes().iter().map(|texte| v.numero(texte).unwrap_or(AUCUN)).collect();
+        let mut caracteres = HashMap::new();
         if regles.texte_brut {
-            symboles.retain(|texte, _| texte.len() <= 4);
-        } else {
-            symboles.clear();
+            let courts = (0..).zip(symboles.textes().iter()).filter(|(_, texte)| texte.len() <= 4);
+            caracteres.extend(courts.map(|(numero, texte)| (texte.to_vec(), numero)));
         }
-        symboles.shrink_to_fit();
         let predecoupage = Predecoupage::nouveau(regles)?;
-        Ok(Self { predecoupage, regles: *regles, fusions, jetons, octets, caracteres: symboles })
+        Ok(Self { predecoupage, regles: *regles, fusions, jetons, octets, caracteres })
     }
 
     /// Ajoute à `sortie` les jetons de `texte`.

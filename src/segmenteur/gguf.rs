@@ -120,7 +120,7 @@ impl Base {
         let speciaux = Speciaux::nouveaux(&self.vocabulaire);
         let ajoute_fin = m.booleen("tokenizer.ggml.add_eos_token")?.unwrap_or(false);
         let description = format!("{nom}, {} pièces", self.vocabulaire.taille());
-        self.vocabulaire.oublier_les_textes();
+        self.vocabulaire.oublier_les_scores();
         let segmenteur = SegmenteurGguf { vocabulaire: self.vocabulaire, speciaux, algorithme };
         Ok(Segmenteur {
             decoupe: Decoupe::Gguf(Box::new(segmenteur)),

@@ -14,6 +14,7 @@ mod hub;
 mod octets_lettres;
 mod pieces;
 mod predecoupage;
+mod repertoire;
 mod speciaux;
 mod spm;
 pub mod synthetique;

@@ -35,11 +35,11 @@ impl Pieces {
     /// Pièces d'un vocabulaire GGUF.
     pub(super) fn depuis_vocabulaire(v: &Vocabulaire, ecriture: Ecriture) -> Self {
         let mut pieces = Self::nouvelles(ecriture);
-        for (texte, &nature) in v.textes.iter().zip(&v.natures) {
+        for (texte, &nature) in v.pieces.textes().iter().zip(&v.natures) {
             let cache = nature.contient(Nature::CONTROLE.ou(Nature::INCONNUE));
             let special = cache || nature.contient(Nature::UTILISATEUR);
             let octets = if special {
-                texte.clone()
+                texte.to_vec()
             } else if nature.contient(Nature::ORDINAIRE) {
                 decoder(texte, ecriture)
             } else if nature.contient(Nature::OCTET) {

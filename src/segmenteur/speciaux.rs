@@ -29,9 +29,9 @@ impl Speciaux {
     /// Rassemble les jetons spéciaux de `v`.
     pub(super) fn nouveaux(v: &Vocabulaire) -> Self {
         let mut jetons: Vec<_> = (0u32..)
-            .zip(v.textes.iter().zip(&v.natures))
+            .zip(v.pieces.textes().iter().zip(&v.natures))
             .filter(|(_, (_, nature))| nature.contient(RECHERCHES))
-            .map(|(i, (texte, nature))| (i, texte.clone().into_boxed_slice(), *nature))
+            .map(|(i, (texte, nature))| (i, Box::<[u8]>::from(texte), *nature))
             .collect();
         jetons.sort_by_key(|(_, texte, _)| std::cmp::Reverse(texte.len()));
         Self { jetons }

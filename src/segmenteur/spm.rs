@@ -29,7 +29,7 @@ impl Spm {
         Self {
             priorites: v.scores.iter().map(|&s| priorite(s)).collect(),
             octets: (0..=255).map(octet).collect(),
-            plus_longue: v.textes.iter().map(Vec::len).max().unwrap_or(0),
+            plus_longue: v.pieces.textes().iter().map(<[u8]>::len).max().unwrap_or(0),
             inconnu,
         }
     }

@@ -22,7 +22,7 @@ pub fn metadonnees(taille: usize) -> Option<Vec<(&'static str, Valeur)>> {
     // Natures de GGUF : 3, contrôle ; 1, ordinaire ; 5, inutilisé.
     let natures = [(3, 2), (1, PIECES - 2), (5, remplissage)];
     let natures = natures.into_iter().flat_map(|(nature, n)| std::iter::repeat_n(nature, n)).collect();
-    let textes = |t: Vec<String>| Valeur::Textes(t.into_iter().map(String::into_bytes).collect());
+    let textes = |t: Vec<String>| Valeur::Textes(t.into_iter().collect());
     Some(vec![
         ("tokenizer.ggml.model", Valeur::Texte("gpt2".into())),
         ("tokenizer.ggml.pre", Valeur::Texte("gpt-2".into())),

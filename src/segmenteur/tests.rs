@@ -24,7 +24,7 @@ impl Vocabulaire {
         let octets = (0..=255).map(|o| octets_lettres::lettre_de(o).to_string());
         let produits = fusions.iter().map(|f| f.replacen(' ', "", 1));
         let pieces = octets.chain(produits).map(|p| (p, 1, 0.0)).collect();
-        let lignes = Valeur::Textes(fusions.iter().map(|f| f.as_bytes().to_vec()).collect());
+        let lignes = Valeur::Textes(fusions.iter().collect());
         let vide = Self { pieces, autres: IndexMap::new() };
         vide.avec("model", Valeur::Texte("gpt2".into()))
             .avec("pre", Valeur::Texte(pre.into()))
@@ -54,7 +54,7 @@ impl Vocabulaire {
     }
 
     fn lire(self) -> Resultat<Segmenteur> {
-        let textes = self.pieces.iter().map(|(p, ..)| p.as_bytes().to_vec()).collect();
+        let textes = self.pieces.iter().map(|(p, ..)| p).collect();
         let natures = self.pieces.iter().map(|p| p.1).collect();
         let scores = self.pieces.iter().map(|p| p.2).collect();
         let mut valeurs = IndexMap::from([

@@ -1,7 +1,6 @@
 //! Le vocabulaire d'un GGUF : pièces, natures, scores, jetons particuliers.
 
-use std::collections::HashMap;
-
+use super::repertoire::Repertoire;
 use crate::erreur::{Erreur, Resultat};
 use crate::formats::gguf::Metadonnees;
 
@@ -54,9 +53,7 @@ impl Nature {
 /// Vocabulaire lu et vérifié.
 pub(super) struct Vocabulaire {
     /// Texte de chaque pièce, tel que dans le fichier.
-    pub textes: Vec<Vec<u8>>,
-    /// Numéro de chaque texte.
-    pub index: HashMap<Vec<u8>, u32>,
+    pub pieces: Repertoire,
     /// Nature de chaque pièce.
     pub natures: Vec<Nature>,
     /// Score de chaque pièce (0 quand le fichier n'en donne pas).
@@ -78,35 +75,33 @@ impl Vocabulaire {
         if pieces.len() > i32::MAX as usize {
             return Err(corrompu(m, "son vocabulaire dépasse deux milliards de pièces"));
         }
-        let mut textes = Vec::with_capacity(pieces.len());
-        let mut index = HashMap::with_capacity(pieces.len());
+        let mut repertoire = Repertoire::default();
         for (i, piece) in pieces.iter().enumerate() {
-            let texte = if piece.is_empty() { format!("[EMPTY_{i}]").into_bytes() } else { piece.clone() };
-            if let Some(autre) = index.insert(texte.clone(), i as u32) {
-                let texte = String::from_utf8_lossy(&texte).into_owned();
+            let vide = format!("[EMPTY_{i}]");
+            let texte = if piece.is_empty() { vide.as_bytes() } else { piece };
+            if let Err(autre) = repertoire.inscrire(texte) {
+                let texte = String::from_utf8_lossy(texte);
                 return Err(corrompu(m, format!("les pièces {autre} et {i} ont le même texte « {texte} »")));
             }
-            textes.push(texte);
         }
-        let natures = lire_natures(m, textes.len())?;
-        let scores = lire_scores(m, textes.len())?;
-        Ok(Self { textes, index, natures, scores })
+        let natures = lire_natures(m, pieces.len())?;
+        let scores = lire_scores(m, pieces.len())?;
+        Ok(Self { pieces: repertoire, natures, scores })
     }
 
     /// Nombre de pièces.
     pub(super) fn taille(&self) -> usize {
-        self.textes.len()
+        self.natures.len()
     }
 
-    /// Libère les textes rangés par numéro, inutiles une fois le segmenteur construit.
-    pub(super) fn oublier_les_textes(&mut self) {
-        self.textes = Vec::new();
+    /// Libère les scores, inutiles une fois le segmenteur construit.
+    pub(super) fn oublier_les_scores(&mut self) {
         self.scores = Vec::new();
     }
 
     /// Numéro de la pièce `texte`.
     pub(super) fn numero(&self, texte: &[u8]) -> Option<u32> {
-        self.index.get(texte).copied()
+        self.pieces.numero(texte)
     }
 
     /// Jeton désigné par l'une des clés ; un numéro hors du vocabulaire laisse `defaut`.

@@ -5,7 +5,7 @@ use rasfr::formats::gguf::ecriture::{EcrivainGguf, TenseurPrevu};
 use rasfr::quant::SpecPoids;
 
 fn textes(pieces: &[&str]) -> Valeur {
-    Valeur::Textes(pieces.iter().map(|p| p.as_bytes().to_vec()).collect())
+    Valeur::Textes(pieces.iter().collect())
 }
 
 fn ecrire(metadonnees: &[(&str, Valeur)], tenseurs: &[TenseurPrevu]) -> Vec<u8> {
@@ -129,7 +129,7 @@ pub(crate) fn vocabulaire_spm() -> Vec<u8> {
     let metadonnees = [
         ("general.architecture", Valeur::Texte("llama".into())),
         ("tokenizer.ggml.model", Valeur::Texte("llama".into())),
-        ("tokenizer.ggml.tokens", Valeur::Textes(pieces.into_iter().map(String::into_bytes).collect())),
+        ("tokenizer.ggml.tokens", Valeur::Textes(pieces.into_iter().collect())),
         ("tokenizer.ggml.scores", Valeur::Reels(scores)),
         ("tokenizer.ggml.token_type", Valeur::Entiers(types)),
         ("tokenizer.ggml.bos_token_id", Valeur::Entier(1)),

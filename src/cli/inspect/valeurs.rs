@@ -22,28 +22,29 @@ pub(super) fn depuis_gguf(valeur: &Valeur) -> Value {
         Valeur::Reel(r) => json!(arrondir(*r)),
         Valeur::Booleen(b) => json!(b),
         Valeur::Texte(t) => json!(t),
-        Valeur::Entiers(t) => tableau(t, |n| json!(n)),
-        Valeur::Reels(t) => tableau(t, |r| json!(arrondir(*r))),
-        Valeur::Booleens(t) => tableau(t, |b| json!(b)),
-        Valeur::Textes(t) => tableau(t, |o| json!(String::from_utf8_lossy(o))),
+        Valeur::Entiers(t) => tableau(t.iter(), |n| json!(n)),
+        Valeur::Reels(t) => tableau(t.iter(), |r| json!(arrondir(*r))),
+        Valeur::Booleens(t) => tableau(t.iter(), |b| json!(b)),
+        Valeur::Textes(t) => tableau(t.iter(), |o| json!(String::from_utf8_lossy(o))),
     }
 }
 
 /// Abrège les longs tableaux d'une valeur JSON quelconque.
 pub(super) fn abreger(valeur: Value) -> Value {
     match valeur {
-        Value::Array(elements) => tableau(&elements, |e| abreger(e.clone())),
+        Value::Array(elements) => tableau(elements.iter(), |e| abreger(e.clone())),
         Value::Object(objet) => objet.into_iter().map(|(cle, v)| (cle, abreger(v))).collect(),
         autre => autre,
     }
 }
 
-fn tableau<T>(elements: &[T], convertir: impl Fn(&T) -> Value) -> Value {
-    if elements.len() <= TABLEAU_ENTIER {
-        return elements.iter().map(convertir).collect();
+fn tableau<T>(elements: impl ExactSizeIterator<Item = T>, convertir: impl Fn(T) -> Value) -> Value {
+    let longueur = elements.len();
+    if longueur <= TABLEAU_ENTIER {
+        return elements.map(convertir).collect();
     }
-    let debut: Vec<_> = elements.iter().take(DEBUT).map(convertir).collect();
-    json!({ CLE_LONGUEUR: elements.len(), CLE_DEBUT: debut })
+    let debut: Vec<_> = elements.take(DEBUT).map(convertir).collect();
+    json!({ CLE_LONGUEUR: longueur, CLE_DEBUT: debut })
 }
 
 /// Un f32 élargi se montre comme il a été écrit (`1e-5` et non `9.999999747378752e-6`).

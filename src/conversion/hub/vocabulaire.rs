@@ -67,13 +67,13 @@ pub(super) fn ajouter(cles: &mut Cles, dossier: &Path, config: &Json, entrees: u
     } else {
         cles.insert("tokenizer.ggml.model".into(), texte("gpt2"));
         cles.insert("tokenizer.ggml.pre".into(), texte(presegmentation::nommer(&segmenteur)?));
-        let fusions = fusions.iter().map(|(a, b)| format!("{a} {b}").into_bytes()).collect();
+        let fusions = fusions.iter().map(|(a, b)| format!("{a} {b}")).collect();
         cles.insert("tokenizer.ggml.merges".into(), Valeur::Textes(fusions));
     }
     ajouter_speciaux(cles, dossier, config, &segmenteur, &vocabulaire, sentencepiece)?;
     let natures = vocabulaire.natures.iter().map(|&n| n as i64).collect();
     cles.insert("tokenizer.ggml.token_type".into(), Valeur::Entiers(natures));
-    let jetons = vocabulaire.jetons.into_iter().map(String::into_bytes).collect();
+    let jetons = vocabulaire.jetons.into_iter().collect();
     cles.insert("tokenizer.ggml.tokens".into(), Valeur::Textes(jetons));
     Ok(())
 }

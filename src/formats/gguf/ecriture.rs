@@ -237,7 +237,7 @@ mod tests {
             ("reels", Valeur::Reels(vec![0.25, -2.0])),
             ("reels_longs", Valeur::Reels(vec![0.25, 0.1])),
             ("drapeaux", Valeur::Booleens(vec![true, false])),
-            ("textes", Valeur::Textes(vec![b"a".to_vec(), vec![0xFF, 0], vec![]])),
+            ("textes", Valeur::Textes([&b"a"[..], &[0xFF, 0], &[]].into_iter().collect())),
             ("vide", Valeur::Entiers(vec![])),
         ]
     }

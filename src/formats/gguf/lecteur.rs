@@ -1,6 +1,7 @@
 //! Curseur borné sur les octets d'un en-tête : aucune longueur n'est crue avant d'être vérifiée.
 
 use super::metadonnees::Valeur;
+use super::textes::Textes;
 
 /// Mémoire que les métadonnées peuvent occuper : un fichier troué (« sparse ») ne coûte que son
 /// en-tête sur le disque mais peut annoncer des tableaux de plusieurs téraoctets.
@@ -118,14 +119,22 @@ impl<'a> Lecteur<'a> {
             })?),
             6 | 12 => Valeur::Reels(self.suite(taille_minimale(type_valeur), |l| l.reel(type_valeur))?),
             7 => Valeur::Booleens(self.suite(1, Self::booleen)?),
-            8 => Valeur::Textes(self.suite(8, |l| {
-                let octets = l.chaine()?;
-                l.debiter(octets.len())?;
-                Ok(octets.to_vec())
-            })?),
+            8 => Valeur::Textes(self.textes()?),
             9 => return Err("tableau de tableaux".into()),
             autre => return Err(format!("tableau d'un type de métadonnée inconnu ({autre})")),
         })
+    }
+
+    fn textes(&mut self) -> Lu<Textes> {
+        let n = self.compte(8, "éléments de tableau")?;
+        self.debiter(n.saturating_mul(size_of::<usize>()))?;
+        let mut textes = Textes::default();
+        for _ in 0..n {
+            let octets = self.chaine()?;
+            self.debiter(octets.len())?;
+            textes.ajouter(octets);
+        }
+        Ok(textes)
     }
 
     /// Un tableau dont chaque élément occupe au moins `taille` octets dans le fichier.

@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 
+use super::textes::Textes;
 use crate::erreur::{Erreur, Resultat};
 
 /// Valeur d'une métadonnée GGUF.
@@ -24,7 +25,7 @@ pub enum Valeur {
     /// Tableau de booléens.
     Booleens(Vec<bool>),
     /// Tableau de textes ; les octets peuvent ne pas être de l'UTF-8 dans un vocabulaire.
-    Textes(Vec<Vec<u8>>),
+    Textes(Textes),
 }
 
 impl Valeur {
@@ -142,9 +143,9 @@ impl Metadonnees {
     ///
     /// # Errors
     /// La valeur n'est pas un tableau de textes.
-    pub fn textes(&self, cle: &str) -> Resultat<Option<&[Vec<u8>]>> {
+    pub fn textes(&self, cle: &str) -> Resultat<Option<&Textes>> {
         self.lire(cle, "un tableau de textes", |v| match v {
-            Valeur::Textes(t) => Some(t.as_slice()),
+            Valeur::Textes(t) => Some(t),
             _ => None,
         })
     }

@@ -7,6 +7,7 @@ mod lecteur;
 mod metadonnees;
 mod morceaux;
 mod serialisation;
+mod textes;
 
 #[cfg(test)]
 pub(crate) mod fabrique;
@@ -25,6 +26,7 @@ use entete::{Entete, Place, ajouter};
 pub use genre::Genre;
 pub use metadonnees::{Metadonnees, Valeur};
 pub use morceaux::Morceau;
+pub use textes::Textes;
 
 const CLE_NB_MORCEAUX: &str = "split.count";
 const CLE_RANG: &str = "split.no";

@@ -36,15 +36,15 @@ pub(super) fn ecrire_valeur(sortie: &mut Vec<u8>, valeur: &Valeur) {
             ecrire_chaine(sortie, t.as_bytes());
         }
         Valeur::Entiers(v) => match v.iter().map(|&n| i32::try_from(n).ok()).collect::<Option<Vec<_>>>() {
-            Some(v) => ecrire_tableau(sortie, 5, &v, |s, n| s.extend_from_slice(&n.to_le_bytes())),
-            None => ecrire_tableau(sortie, 11, v, |s, n| s.extend_from_slice(&n.to_le_bytes())),
+            Some(v) => ecrire_tableau(sortie, 5, v.iter(), |s, n| s.extend_from_slice(&n.to_le_bytes())),
+            None => ecrire_tableau(sortie, 11, v.iter(), |s, n| s.extend_from_slice(&n.to_le_bytes())),
         },
         Valeur::Reels(v) => match v.iter().map(|&x| en_f32(x)).collect::<Option<Vec<_>>>() {
-            Some(v) => ecrire_tableau(sortie, 6, &v, |s, x| s.extend_from_slice(&x.to_le_bytes())),
-            None => ecrire_tableau(sortie, 12, v, |s, x| s.extend_from_slice(&x.to_le_bytes())),
+            Some(v) => ecrire_tableau(sortie, 6, v.iter(), |s, x| s.extend_from_slice(&x.to_le_bytes())),
+            None => ecrire_tableau(sortie, 12, v.iter(), |s, x| s.extend_from_slice(&x.to_le_bytes())),
         },
-        Valeur::Booleens(v) => ecrire_tableau(sortie, 7, v, |s, b| s.push(u8::from(*b))),
-        Valeur::Textes(v) => ecrire_tableau(sortie, 8, v, |s, t| ecrire_chaine(s, t)),
+        Valeur::Booleens(v) => ecrire_tableau(sortie, 7, v.iter(), |s, b| s.push(u8::from(*b))),
+        Valeur::Textes(v) => ecrire_tableau(sortie, 8, v.iter(), |s, t| ecrire_chaine(s, t)),
     }
 }
 
@@ -52,13 +52,13 @@ pub(super) fn ecrire_valeur(sortie: &mut Vec<u8>, valeur: &Valeur) {
 fn ecrire_tableau<T>(
     sortie: &mut Vec<u8>,
     type_element: u32,
-    elements: &[T],
-    ecrire: impl Fn(&mut Vec<u8>, &T),
+    elements: impl ExactSizeIterator<Item = T>,
+    ecrire: impl Fn(&mut Vec<u8>, T),
 ) {
     sortie.extend_from_slice(&9u32.to_le_bytes());
     sortie.extend_from_slice(&type_element.to_le_bytes());
     sortie.extend_from_slice(&(elements.len() as u64).to_le_bytes());
-    elements.iter().for_each(|element| ecrire(sortie, element));
+    elements.for_each(|element| ecrire(sortie, element));
 }
 
 /// `x` en f32 si rien ne se perd.
