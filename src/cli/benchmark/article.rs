@@ -14,6 +14,7 @@ use crate::cli::sortie::{Cellule, Colonne, Tableau};
 use crate::erreur::Erreur;
 use crate::mesure::banc::Genre;
 use crate::mesure::memoire;
+use crate::mesure::statistiques::mediane;
 use crate::nombres::{ecrire_octets, ecrire_reel};
 
 /// Ce que l'article annonce d'un 70B : 28,5 jetons/s pour 39,7 Go de poids dans une carte de 6 Go.
@@ -38,10 +39,7 @@ pub(super) fn executer(arguments: &Arguments, epreuves: &[Epreuve]) -> Result<()
     for modele in std::iter::once(arguments.modele.modele.clone()).chain(temoins) {
         let options = OptionsModele { modele, ..arguments.modele.clone() };
         let mut banc = Banc::ouvrir(&options, None, arguments.cout.cout())?;
-        lignes.push(notre_ligne(arguments, &options, &mut banc, decodage)?);
-        if let Some(programme) = &llama {
-            lignes.push(ligne_de_llama(arguments, &options, &banc, programme, decodage)?);
-        }
+        lignes.extend(mesurer(arguments, &options, &mut banc, llama.as_ref(), decodage)?);
         if rapport.is_none() {
             rapport = Some((banc.tableau(&[]), banc.en_json()));
             if let Some((tableau, objet)) = &mut rapport {
@@ -53,8 +51,10 @@ pub(super) fn executer(arguments: &Arguments, epreuves: &[Epreuve]) -> Result<()
     }
     let (tableau, objet) = rapport.unwrap_or_default();
     let methode = format!(
-        "perplexité : fenêtres de 512 jetons, {} au plus ; débit : {decodage}, médiane de {}",
-        arguments.comparaison.fenetres, arguments.epreuves.repetitions
+        "perplexité : fenêtres de 512 jetons, {} au plus ; débit : {decodage}, médiane de {}{}",
+        arguments.comparaison.fenetres,
+        arguments.epreuves.repetitions,
+        if llama.is_some() { ", les deux programmes tour à tour" } else { "" }
     );
     let mut preambule = vec![("Méthode", methode)];
     // Les lignes disent leur modèle : le préambule ne garde que la machine.
@@ -78,54 +78,103 @@ fn dire_l_annonce(banc: &Banc) -> String {
     )
 }
 
-fn notre_ligne(
+/// Débits d'un programme, et puissances moyennes si un compteur les donne.
+#[derive(Default)]
+struct Releve {
+    debits: Vec<f64>,
+    watts: Vec<f64>,
+}
+
+impl Releve {
+    fn ajouter(&mut self, debit: f64, watts: Option<f64>) {
+        self.debits.push(debit);
+        self.watts.extend(watts);
+    }
+
+    fn watts(&self) -> Option<f64> {
+        (!self.watts.is_empty()).then(|| mediane(&self.watts))
+    }
+}
+
+/// La ligne de rasfr et, tour à tour mesurée, celle de llama.cpp.
+fn mesurer(
     arguments: &Arguments,
     options: &OptionsModele,
     banc: &mut Banc,
+    llama: Option<&Programme>,
     epreuve: Epreuve,
-) -> Result<Vec<Cellule>> {
-    let mesures = banc.jouer(epreuve, arguments.epreuves.repetitions, &mut || ())?;
-    let perplexite =
-        perplexity::noter(options, &arguments.comparaison.textes, arguments.comparaison.fenetres)?;
-    let watts = mesures.energie.map(|e| e.watts());
+) -> Result<Vec<Vec<Cellule>>> {
+    let (mut nous, mut eux) = (Releve::default(), Releve::default());
+    for paire in 0..arguments.epreuves.repetitions {
+        // Qui passe en second trouve le processeur chaud : chacun son tour.
+        if paire % 2 == 1 {
+            mesurer_llama(options, banc, llama, epreuve, &mut eux)?;
+        }
+        let mesures = banc.jouer(epreuve, 1, &mut || ())?;
+        nous.ajouter(mesures.mediane(), mesures.energie.map(|e| e.watts()));
+        if paire % 2 == 0 {
+            mesurer_llama(options, banc, llama, epreuve, &mut eux)?;
+        }
+    }
+    let reglages = &arguments.comparaison;
+    let perplexite = perplexity::noter(options, &reglages.textes, reglages.fenetres)?;
     let borne = banc.contexte.borne(&banc.machine, &epreuve);
     let memoire = banc.machine.octets_sur_la_carte().or_else(memoire::pic_resident);
-    Ok(ligne(arguments, banc, "rasfr", [Some(perplexite), Some(mesures.mediane()), borne, watts], memoire))
+    let chiffres = [Some(perplexite), Some(mediane(&nous.debits)), borne, nous.watts()];
+    let mut lignes = vec![ligne(arguments, banc, "rasfr", chiffres, memoire)];
+    if let Some(programme) = llama {
+        let perplexite = noter_par_llama(arguments, options, banc, programme)?;
+        let chiffres = [perplexite, Some(mediane(&eux.debits)), None, eux.watts()];
+        lignes.push(ligne(arguments, banc, "llama.cpp", chiffres, None));
+    }
+    Ok(lignes)
 }
 
-fn ligne_de_llama(
-    arguments: &Arguments,
+fn mesurer_llama(
     options: &OptionsModele,
     banc: &Banc,
-    programme: &Programme,
+    llama: Option<&Programme>,
     epreuve: Epreuve,
-) -> Result<Vec<Cellule>> {
-    let modele = options
-        .modele
-        .as_deref()
-        .ok_or_else(|| Erreur::Usage("llama.cpp a besoin d'un fichier : donnez le modèle avec -m".into()))?;
-    let (fils, cpu) = (banc.contexte.fils, banc.contexte.fiche.moteur != "cuda");
-    let mut debits = Vec::new();
+    releve: &mut Releve,
+) -> Result<()> {
+    let Some(programme) = llama else { return Ok(()) };
+    let (fils, cpu) = fils_et_cpu(banc);
     let avant = banc.machine.sonde.relever();
-    for _ in 0..arguments.epreuves.repetitions {
-        debits.push(programme.mesurer(modele, epreuve, fils, cpu)?);
-    }
+    let debit = programme.mesurer(fichier(options)?, epreuve, fils, cpu)?;
     // Le processus entier est compté, chargement compris : c'est ce que la machine a consommé.
     let watts = avant.zip(banc.machine.sonde.relever()).map(|(a, b)| {
         let (joules, secondes) = a.jusqu_a(&b);
         joules / secondes
     });
+    releve.ajouter(debit, watts);
+    Ok(())
+}
+
+/// Perplexité selon llama-perplexity, s'il est à côté de llama-bench et qu'il n'y a qu'un texte.
+fn noter_par_llama(
+    arguments: &Arguments,
+    options: &OptionsModele,
+    banc: &Banc,
+    programme: &Programme,
+) -> Result<Option<f64>> {
     let voisin = programme.voisin("llama-perplexity");
-    let textes = &arguments.comparaison.textes;
-    let perplexite = match textes.as_slice() {
-        [texte] if Path::new(&voisin).is_file() => {
-            let reglages = (arguments.comparaison.fenetres, fils, cpu);
-            Some(perplexite_de_llama(&voisin, modele, texte, reglages)?)
-        }
-        _ => None,
-    };
-    let mediane = crate::mesure::statistiques::mediane(&debits);
-    Ok(ligne(arguments, banc, "llama.cpp", [perplexite, Some(mediane), None, watts], None))
+    let [texte] = arguments.comparaison.textes.as_slice() else { return Ok(None) };
+    if !Path::new(&voisin).is_file() {
+        return Ok(None);
+    }
+    let (fils, cpu) = fils_et_cpu(banc);
+    let reglages = (arguments.comparaison.fenetres, fils, cpu);
+    perplexite_de_llama(&voisin, fichier(options)?, texte, reglages).map(Some)
+}
+
+fn fils_et_cpu(banc: &Banc) -> (usize, bool) {
+    (banc.contexte.fils, banc.contexte.fiche.moteur != "cuda")
+}
+
+fn fichier(options: &OptionsModele) -> Result<&str> {
+    let modele = options.modele.as_deref();
+    Ok(modele
+        .ok_or_else(|| Erreur::Usage("llama.cpp a besoin d'un fichier : donnez le modèle avec -m".into()))?)
 }
 
 fn ligne(

@@ -10,18 +10,20 @@ use serde_json::{Value, json};
 
 use super::options::Arguments;
 use super::programme::Programme;
-use super::{Banc, Epreuve};
+use super::{Banc, Epreuve, image};
 use crate::cli::avancement;
 use crate::cli::sortie::{Cellule, Colonne, Tableau};
 use crate::erreur::Erreur;
-use crate::mesure::statistiques::{intervalle_de_mediane, intervalle_de_rapport_de_medianes, mediane};
+use crate::mesure::statistiques::{
+    etendue, intervalle_de_mediane, intervalle_de_rapport_de_medianes, mediane,
+};
 use crate::nombres::ecrire_reel;
 
 /// Ce que deux adversaires ont fait d'une épreuve.
-struct Rencontre {
-    epreuve: String,
-    nous: Vec<f64>,
-    eux: Vec<f64>,
+pub(super) struct Rencontre {
+    pub(super) epreuve: Epreuve,
+    pub(super) nous: Vec<f64>,
+    pub(super) eux: Vec<f64>,
     /// Rapport médian, son intervalle à 95 %, et son étendue si les mesures vont par paires.
     rapport: f64,
     intervalle: [f64; 2],
@@ -63,6 +65,9 @@ pub(super) fn executer(
         barre.finish_and_clear();
         (programme.nom(), rencontres)
     };
+    if let Some(chemin) = &arguments.sortie.image {
+        image::comparer(&banc.contexte, &nom, &rencontres).dessiner(chemin)?;
+    }
     let tableau = en_tableau(banc, &nom, &rencontres);
     let mut objet = banc.en_json();
     objet["adversaire"] = json!(nom);
@@ -93,22 +98,20 @@ fn affronter(
 impl Rencontre {
     fn appariee(epreuve: &Epreuve, nous: Vec<f64>, eux: Vec<f64>) -> Self {
         let rapports: Vec<f64> = nous.iter().zip(&eux).map(|(a, b)| a / b).collect();
-        let min = rapports.iter().copied().fold(f64::INFINITY, f64::min);
-        let max = rapports.iter().copied().fold(0.0, f64::max);
         Self {
-            epreuve: epreuve.to_string(),
+            epreuve: *epreuve,
             nous,
             eux,
             rapport: mediane(&rapports),
             intervalle: intervalle_de_mediane(&rapports),
-            etendue: Some([min, max]),
+            etendue: Some(etendue(&rapports)),
         }
     }
 
     fn independante(epreuve: &Epreuve, nous: Vec<f64>, eux: Vec<f64>) -> Self {
         let (rapport, intervalle) =
             (mediane(&nous) / mediane(&eux), intervalle_de_rapport_de_medianes(&nous, &eux));
-        Self { epreuve: epreuve.to_string(), nous, eux, rapport, intervalle, etendue: None }
+        Self { epreuve: *epreuve, nous, eux, rapport, intervalle, etendue: None }
     }
 }
 
@@ -140,7 +143,7 @@ fn ligne(r: &Rencontre) -> Vec<Cellule> {
     let [bas, haut] = r.intervalle;
     let etendue = |i: usize| r.etendue.map_or(Cellule::SansObjet, |e| Cellule::Reel(e[i], 2));
     vec![
-        Cellule::Texte(r.epreuve.clone()),
+        Cellule::Texte(r.epreuve.to_string()),
         Cellule::Reel(mediane(&r.nous), 1),
         Cellule::Reel(mediane(&r.eux), 1),
         Cellule::Reel(r.rapport, 2),

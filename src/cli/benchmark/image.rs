@@ -1,22 +1,18 @@
 //! L'image d'un banc : débits et leur étendue, débit selon la profondeur.
 
 use super::Resultat;
+use super::contre::Rencontre;
 use super::tableau::Contexte;
 use crate::mesure::banc::{Epreuve, Genre};
 use crate::mesure::graphique::{Barre, Barres, Image, Nuage, Panneau, Point, Serie};
+use crate::mesure::statistiques::{etendue, mediane};
 
 const DEBIT: &str = "Débit (jetons/s) : médiane, minimum et maximum";
 
 /// L'image des `resultats`.
 pub(super) fn dessiner(contexte: &Contexte, resultats: &[Resultat]) -> Image {
-    let e = &contexte.environnement;
-    let mut panneaux = Vec::new();
-    for (genre, titre) in [(Genre::Amorcage, "Amorçage"), (Genre::Decodage, "Décodage")] {
-        let barres: Vec<_> = resultats.iter().filter(|r| r.0.genre == genre).map(barre).collect();
-        if !barres.is_empty() {
-            panneaux.push(Panneau::Barres(Barres { titre: titre.into(), axe: DEBIT.into(), barres }));
-        }
-    }
+    let mut panneaux =
+        en_barres(|genre| resultats.iter().filter(|r| r.0.genre == genre).map(barre).collect());
     let series = selon_la_profondeur(resultats);
     if !series.is_empty() {
         panneaux.push(Panneau::Nuage(Nuage {
@@ -26,6 +22,36 @@ pub(super) fn dessiner(contexte: &Contexte, resultats: &[Resultat]) -> Image {
             series,
         }));
     }
+    composer(contexte, panneaux)
+}
+
+/// L'image de rencontres avec l'adversaire `nom` : deux barres par épreuve.
+pub(super) fn comparer(contexte: &Contexte, nom: &str, rencontres: &[Rencontre]) -> Image {
+    let panneaux = en_barres(|genre| {
+        let voulues = rencontres.iter().filter(|r| r.epreuve.genre == genre);
+        let deux = voulues.flat_map(|r| [("rasfr", &r.nous), (nom, &r.eux)].map(|(n, d)| (r.epreuve, n, d)));
+        deux.map(|(epreuve, nom, debits)| Barre {
+            nom: format!("{epreuve} {nom}"),
+            valeur: mediane(debits),
+            intervalle: etendue(debits),
+        })
+        .collect()
+    });
+    composer(contexte, panneaux)
+}
+
+/// Un panneau par genre d'épreuve qui a des barres.
+fn en_barres(barres: impl Fn(Genre) -> Vec<Barre>) -> Vec<Panneau> {
+    [(Genre::Amorcage, "Amorçage"), (Genre::Decodage, "Décodage")]
+        .into_iter()
+        .map(|(genre, titre)| Barres { titre: titre.into(), axe: DEBIT.into(), barres: barres(genre) })
+        .filter(|b| !b.barres.is_empty())
+        .map(Panneau::Barres)
+        .collect()
+}
+
+fn composer(contexte: &Contexte, panneaux: Vec<Panneau>) -> Image {
+    let e = &contexte.environnement;
     let titre = format!("{} ({})", contexte.modele, contexte.types);
     let legende = format!("{}, moteur {} ({}), {}", e.version, e.moteur, e.appareil, e.processeur);
     Image { titre, legende, panneaux }

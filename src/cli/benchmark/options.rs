@@ -86,8 +86,9 @@ pub(super) struct OptionsComparaison {
 pub(super) struct OptionsSortie {
     #[command(flatten)]
     pub(super) forme: OptionsForme,
-    /// Dessine les débits, et le débit selon la profondeur s'il y en a plusieurs (.svg ou .png)
-    #[arg(long = "plot", value_name = "FICHIER", conflicts_with = "adversaire", help_heading = SORTIE)]
+    /// Dessine les débits, à côté de ceux de l'adversaire s'il y en a un, ou selon la profondeur s'il y en a plusieurs
+    /// (.svg ou .png)
+    #[arg(long = "plot", value_name = "FICHIER", help_heading = SORTIE)]
     pub(super) image: Option<PathBuf>,
 }
 

@@ -10,7 +10,7 @@ pub use epreuve::{Epreuve, Genre};
 pub use essai::Essai;
 
 use super::energie::{Energie, Sonde};
-use super::statistiques::{Cumul, mediane, quantile};
+use super::statistiques::{Cumul, etendue, mediane, quantile};
 use crate::erreur::Resultat;
 use crate::moteur::Moteur;
 
@@ -43,8 +43,7 @@ impl Mesures {
 
     /// Plus petit et plus grand débit.
     pub fn etendue(&self) -> [f64; 2] {
-        let min = self.debits.iter().copied().fold(f64::INFINITY, f64::min);
-        [min, self.debits.iter().copied().fold(0.0, f64::max)]
+        etendue(&self.debits)
     }
 
     /// Quantile des intervalles entre jetons, en millisecondes ; `None` pour un amorçage.

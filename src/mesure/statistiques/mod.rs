@@ -86,6 +86,12 @@ pub fn mediane(valeurs: &[f64]) -> f64 {
     }
 }
 
+/// Plus petite et plus grande valeur.
+pub fn etendue(valeurs: &[f64]) -> [f64; 2] {
+    let min = valeurs.iter().copied().fold(f64::INFINITY, f64::min);
+    [min, valeurs.iter().copied().fold(f64::NEG_INFINITY, f64::max)]
+}
+
 /// Quantile de rang `part` (entre 0 et 1) de valeurs triées, interpolé entre voisines (le type 7 de
 /// Hyndman et Fan, celui de llama.cpp et de NumPy) ; NaN sans valeur.
 pub fn quantile(triees: &[f64], part: f64) -> f64 {
