@@ -18,7 +18,7 @@ use rasfr::noyaux::activations::Activations;
 use rasfr::noyaux::aiguillage::Niveau;
 use rasfr::noyaux::equipe::Equipe;
 use rasfr::noyaux::matrice::Matrice;
-use rasfr::noyaux::produit::produit;
+use rasfr::noyaux::produit::{Brouillons, produit};
 use rasfr::noyaux::reemballage::reemballer;
 use rasfr::quant::SpecPoids;
 
@@ -93,6 +93,7 @@ fn mesurer(banc: Bencher<'_, '_>, cas: Cas, jetons: usize) {
 struct Atelier {
     table: TableNoyaux,
     equipe: Equipe,
+    brouillons: Brouillons,
     reserve: Vec<Matrice>,
     entrees: Activations,
     sortie: Vec<f32>,
@@ -116,14 +117,16 @@ impl Atelier {
             // SAFETY: un seul fil écrit.
             unsafe { table.ranger(&x, (jeton, 0), &ecriture) };
         }
-        Ok(Self { table, equipe, reserve, entrees, sortie: vec![0.0; jetons * COTE], rang: 0 })
+        let brouillons = Brouillons::default();
+        Ok(Self { table, equipe, brouillons, reserve, entrees, sortie: vec![0.0; jetons * COTE], rang: 0 })
     }
 
     /// Un produit par la matrice suivante de la réserve.
     fn passer(&mut self) {
         self.rang = (self.rang + 1) % self.reserve.len();
         let matrices = [&self.reserve[self.rang]];
-        produit(&self.table, &mut self.equipe, &matrices, &self.entrees, black_box(&mut self.sortie));
+        let outils = (&mut self.equipe, &mut self.brouillons);
+        produit(&self.table, outils, &matrices, &mut self.entrees, black_box(&mut self.sortie));
     }
 }
 

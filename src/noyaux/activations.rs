@@ -9,13 +9,20 @@ use super::partage::Partage;
 /// Jetons d'un panneau au plus.
 pub const LARGEUR: usize = 16;
 
-/// Octets d'une place : 32 codes, puis 32 restes.
-pub const PLACE: usize = 2 * BLOC;
+/// Codes d'une place.
+pub type Codes = [i8; BLOC];
+
+/// Ajouté à un petit réel, l'arrondit à l'entier (pair en cas d'égalité) dans les bits bas de sa mantisse ; ajouté à un
+/// petit entier, en fait le réel qui le dépasse d'autant.
+pub const ANCRE: f32 = 12_582_912.0; // 1,5 · 2²³
+
+/// Rang, dans son bloc, de la valeur isolée quand il n'y en a pas.
+pub const AUCUN: u8 = u8::MAX;
 
 /// Ce que les matrices d'un produit lisent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Formes {
-    /// Des entiers de 8 ou 16 bits par blocs de 32.
+    /// Des entiers de 8 bits par blocs de 32, et des valeurs isolées.
     pub entiers: bool,
     /// Des f32.
     pub flottants: bool,
@@ -30,16 +37,31 @@ impl Formes {
     pub const LARGES: Self = Self { entiers: false, flottants: false, larges: true };
 }
 
-/// Sommes d'une place, de quoi retrancher le zéro des poids.
+/// Ce qu'un noyau lit d'une place avec ses codes : de quoi retrancher le zéro des poids, et passer des entiers aux réels
+/// sans les convertir. Un produit entier `s` cumulé à partir des bits d'[`ANCRE`] est le réel `ANCRE + s`, et
+/// `(ANCRE + s) · echelle + ancre` vaut `s · echelle`, arrondi une fois.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[repr(C)]
-pub struct Sommes {
-    /// Somme des 32 valeurs.
+pub struct Mesure {
+    /// Ce que vaut un code de 1.
+    pub echelle: f32,
+    /// −[`ANCRE`] · échelle, exact : une échelle a deux bits de mantisse de moins qu'un f32.
+    pub ancre: f32,
+    /// Bits d'[`ANCRE`] moins 8 · somme des codes.
+    pub depart: i32,
+    /// Échelle · somme des codes.
     pub total: f32,
-    /// −8 · cette somme.
-    pub zero: f32,
-    /// −8 · somme des valeurs 0 à 15, puis 16 à 31.
-    pub moities: [f32; 2],
+}
+
+/// Une valeur qui écraserait les autres de son bloc, et que les codes ne comptent pas.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Isolee {
+    /// Rang du jeton dans son panneau.
+    pub jeton: u32,
+    /// Colonne.
+    pub colonne: u32,
+    /// Sa valeur.
+    pub valeur: f32,
 }
 
 /// Entrées de `n` jetons, de `colonnes` valeurs chacun.
@@ -48,10 +70,15 @@ pub struct Activations {
     n: usize,
     colonnes: usize,
     formes: Formes,
-    codes: Vec<[i8; PLACE]>,
-    echelles: Vec<f32>,
-    fins: Vec<bool>,
-    sommes: Vec<Sommes>,
+    codes: Vec<Codes>,
+    mesures: Vec<Mesure>,
+    moities: Vec<[f32; 2]>,
+    /// Rang et valeur de celle que chaque place isole.
+    rangs: Vec<u8>,
+    valeurs: Vec<f32>,
+    /// Valeurs isolées, panneau par panneau, et où finissent celles de chacun.
+    isolees: Vec<Isolee>,
+    fins: Vec<usize>,
     x: Vec<f32>,
     larges: Vec<u16>,
 }
@@ -61,15 +88,14 @@ pub struct Activations {
 pub struct Panneau<'a> {
     /// Jetons du panneau, de 1 à [`LARGEUR`].
     pub largeur: usize,
-    /// Par place, 32 codes puis 32 restes : valeur = échelle · (256 · code + reste). Un reste n'est jamais −128, dont
-    /// l'opposé ne tient pas sur 8 bits.
-    pub codes: &'a [[i8; PLACE]],
-    /// Échelle de chaque place.
-    pub echelles: &'a [f32],
-    /// Par place, si elle a des restes : ceux d'une place qui n'en a pas sont nuls, et ne se lisent pas.
-    pub fins: &'a [bool],
-    /// Sommes de chaque place.
-    pub sommes: &'a [Sommes],
+    /// Codes de chaque place : valeur = échelle · code.
+    pub codes: &'a [Codes],
+    /// Mesure de chaque place.
+    pub mesures: &'a [Mesure],
+    /// Échelle · somme des codes 0 à 15, puis 16 à 31, de chaque place.
+    pub moities: &'a [[f32; 2]],
+    /// Valeurs isolées, bloc par bloc.
+    pub isolees: &'a [Isolee],
     /// Valeurs en f32, une par place (blocs d'une colonne).
     pub x: &'a [f32],
 }
@@ -79,23 +105,25 @@ pub struct Ecriture<'a> {
     n: usize,
     colonnes: usize,
     formes: Formes,
-    codes: Partage<'a, [i8; PLACE]>,
-    echelles: Partage<'a, f32>,
-    fins: Partage<'a, bool>,
-    sommes: Partage<'a, Sommes>,
+    codes: Partage<'a, Codes>,
+    mesures: Partage<'a, Mesure>,
+    moities: Partage<'a, [f32; 2]>,
+    rangs: Partage<'a, u8>,
+    valeurs: Partage<'a, f32>,
     x: Partage<'a, f32>,
     larges: Partage<'a, u16>,
 }
 
-/// Ce qu'un bloc quantifié donne à ranger.
+/// Ce qu'un bloc quantifié donne à ranger, en plus de ses codes.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BlocQuantifie {
-    /// Codes, puis restes.
-    pub codes: [i8; PLACE],
     /// Échelle.
     pub echelle: f32,
-    /// S'il a des restes.
-    pub est_fin: bool,
-    /// Sommes des deux moitiés, en unités d'échelle.
+    /// Rang de celle qui est isolée, ou [`AUCUN`].
+    pub rang: u8,
+    /// Sa valeur, ou n'importe quoi.
+    pub valeur: f32,
+    /// Somme des codes de chaque moitié.
     pub sommes: [i32; 2],
 }
 
@@ -104,10 +132,11 @@ impl Activations {
     pub fn preparer(&mut self, n: usize, colonnes: usize, formes: Formes) -> Ecriture<'_> {
         (self.n, self.colonnes, self.formes) = (n, colonnes, formes);
         let blocs = if formes.entiers { n * (colonnes / BLOC) } else { 0 };
-        self.codes.resize(blocs, [0; PLACE]);
-        self.echelles.resize(blocs, 0.0);
-        self.fins.resize(blocs, false);
-        self.sommes.resize(blocs, Sommes::default());
+        self.codes.resize(blocs, [0; BLOC]);
+        self.mesures.resize(blocs, Mesure::default());
+        self.moities.resize(blocs, [0.0; 2]);
+        self.rangs.resize(blocs, AUCUN);
+        self.valeurs.resize(blocs, 0.0);
         self.x.resize(if formes.flottants { n * colonnes } else { 0 }, 0.0);
         let places = if formes.larges { n.next_multiple_of(LARGEUR) * colonnes } else { 0 };
         self.larges.resize(places, 0);
@@ -120,48 +149,84 @@ impl Activations {
             colonnes,
             formes,
             codes: Partage::nouveau(&mut self.codes),
-            echelles: Partage::nouveau(&mut self.echelles),
-            fins: Partage::nouveau(&mut self.fins),
-            sommes: Partage::nouveau(&mut self.sommes),
+            mesures: Partage::nouveau(&mut self.mesures),
+            moities: Partage::nouveau(&mut self.moities),
+            rangs: Partage::nouveau(&mut self.rangs),
+            valeurs: Partage::nouveau(&mut self.valeurs),
             x: Partage::nouveau(&mut self.x),
             larges: Partage::nouveau(&mut self.larges),
         }
     }
 
+    /// Recense les valeurs isolées, une fois tous les jetons rangés, et rend les panneaux.
+    pub fn recenser(&mut self) -> Panneaux<'_> {
+        self.isolees.clear();
+        self.fins.clear();
+        // Place pour toutes : le nombre en varie d'un jeton à l'autre, et décoder n'alloue rien.
+        self.isolees.reserve(self.rangs.len());
+        let blocs = if self.formes.entiers { self.colonnes / BLOC } else { 0 };
+        for debut in (0..self.n).step_by(LARGEUR) {
+            let largeur = LARGEUR.min(self.n - debut);
+            let places = debut * blocs..(debut + largeur) * blocs;
+            let (rangs, valeurs) = (&self.rangs[places.clone()], &self.valeurs[places]);
+            for (b, (rangs, valeurs)) in rangs.chunks(largeur).zip(valeurs.chunks(largeur)).enumerate() {
+                if rangs.iter().all(|&rang| rang == AUCUN) {
+                    continue;
+                }
+                for ((jeton, &rang), &valeur) in (0..).zip(rangs).zip(valeurs) {
+                    if rang != AUCUN {
+                        let colonne = (b * BLOC) as u32 + u32::from(rang);
+                        self.isolees.push(Isolee { jeton, colonne, valeur });
+                    }
+                }
+            }
+            self.fins.push(self.isolees.len());
+        }
+        Panneaux(self)
+    }
+}
+
+/// Entrées prêtes à lire, panneau par panneau.
+#[derive(Clone, Copy)]
+pub struct Panneaux<'a>(&'a Activations);
+
+impl<'a> Panneaux<'a> {
     /// Nombre de jetons.
-    pub fn n(&self) -> usize {
-        self.n
+    pub fn nb_jetons(self) -> usize {
+        self.0.n
     }
 
     /// Valeurs par jeton.
-    pub fn colonnes(&self) -> usize {
-        self.colonnes
+    pub fn colonnes(self) -> usize {
+        self.0.colonnes
+    }
+
+    /// Nombre de panneaux.
+    pub fn nombre(self) -> usize {
+        self.0.n.div_ceil(LARGEUR)
     }
 
     /// Toutes les entrées en bf16, `[panneau][bloc][16][32]`, si elles sont rangées ainsi.
-    pub fn larges(&self) -> Option<&[u16]> {
-        self.formes.larges.then_some(self.larges.as_slice())
+    pub fn larges(self) -> Option<&'a [u16]> {
+        self.0.formes.larges.then_some(self.0.larges.as_slice())
     }
 
-    /// Panneaux, dans l'ordre des jetons.
-    pub fn panneaux(&self) -> impl Iterator<Item = Panneau<'_>> {
-        (0..self.n.div_ceil(LARGEUR)).map(|i| self.panneau(i))
-    }
-
-    /// Panneau `i`.
-    pub fn panneau(&self, i: usize) -> Panneau<'_> {
+    /// Panneau `i`, dans l'ordre des jetons.
+    pub fn panneau(self, i: usize) -> Panneau<'a> {
+        let a = self.0;
         let debut = i * LARGEUR;
-        let largeur = LARGEUR.min(self.n - debut);
-        let blocs = if self.formes.entiers { self.colonnes / BLOC } else { 0 };
+        let largeur = LARGEUR.min(a.n - debut);
+        let blocs = if a.formes.entiers { a.colonnes / BLOC } else { 0 };
         let places = debut * blocs..(debut + largeur) * blocs;
-        let valeurs = if self.formes.flottants { self.colonnes } else { 0 };
+        let valeurs = if a.formes.flottants { a.colonnes } else { 0 };
+        let isolees = i.checked_sub(1).map_or(0, |precedent| a.fins[precedent])..a.fins[i];
         Panneau {
             largeur,
-            codes: &self.codes[places.clone()],
-            echelles: &self.echelles[places.clone()],
-            fins: &self.fins[places.clone()],
-            sommes: &self.sommes[places],
-            x: &self.x[debut * valeurs..(debut + largeur) * valeurs],
+            codes: &a.codes[places.clone()],
+            mesures: &a.mesures[places.clone()],
+            moities: &a.moities[places],
+            isolees: &a.isolees[isolees],
+            x: &a.x[debut * valeurs..(debut + largeur) * valeurs],
         }
     }
 }
@@ -178,22 +243,32 @@ impl Ecriture<'_> {
         (debut, LARGEUR.min(self.n - debut), jeton - debut)
     }
 
-    /// Range le bloc `b` du jeton `jeton`.
+    /// Range le bloc `b` du jeton `jeton`, dont `quantifier` écrit les codes à leur place.
     ///
     /// # Safety
     /// Aucun autre fil n'écrit ce bloc de ce jeton en même temps.
     #[inline(always)]
-    pub unsafe fn ranger_bloc(&self, jeton: usize, b: usize, bloc: &BlocQuantifie) {
+    pub unsafe fn ranger_bloc(
+        &self,
+        jeton: usize,
+        b: usize,
+        quantifier: impl Fn(&mut Codes) -> BlocQuantifie,
+    ) {
         let (debut, largeur, c) = self.situer(jeton);
         let place = debut * (self.colonnes / BLOC) + b * largeur + c;
         // SAFETY: une place est un bloc d'un jeton, que ce fil seul écrit.
         unsafe {
-            self.codes.plage(place..place + 1)[0] = bloc.codes;
-            self.echelles.plage(place..place + 1)[0] = bloc.echelle;
-            self.fins.plage(place..place + 1)[0] = bloc.est_fin;
-            let [a, b] = [bloc.echelle * bloc.sommes[0] as f32, bloc.echelle * bloc.sommes[1] as f32];
-            let sommes = Sommes { total: a + b, zero: -8.0 * (a + b), moities: [-8.0 * a, -8.0 * b] };
-            self.sommes.plage(place..place + 1)[0] = sommes;
+            let BlocQuantifie { echelle, rang, valeur, sommes: [a, b] } =
+                quantifier(&mut self.codes.plage(place..place + 1)[0]);
+            self.mesures.plage(place..place + 1)[0] = Mesure {
+                echelle,
+                ancre: -ANCRE * echelle,
+                depart: ANCRE.to_bits().cast_signed() - 8 * (a + b),
+                total: echelle * (a + b) as f32,
+            };
+            self.moities.plage(place..place + 1)[0] = [echelle * a as f32, echelle * b as f32];
+            self.rangs.plage(place..place + 1)[0] = rang;
+            self.valeurs.plage(place..place + 1)[0] = valeur;
         }
     }
 

@@ -1,7 +1,8 @@
 //! Calculs élément par élément, écrits une fois par voies de 16 : chaque niveau les recompile pour ses
 //! registres. Aucune addition n'y change d'ordre : tous les niveaux rendent les mêmes bits.
 
-use super::activations::{BlocQuantifie, Ecriture, PLACE};
+pub(crate) use super::activations::ANCRE;
+use super::activations::{AUCUN, BlocQuantifie, Codes, Ecriture};
 use super::disposition::BLOC;
 
 /// Voies d'un calcul : un registre d'AVX-512, deux d'AVX2.
@@ -67,44 +68,52 @@ pub(crate) fn cumuler(x: &mut [f32], facteur: f32, y: &[f32]) {
     }
 }
 
-/// Ajouté à un petit réel, l'arrondit à l'entier (pair en cas d'égalité) dans les bits bas de sa mantisse.
-pub(crate) const ARRONDI: f32 = 12_582_912.0; // 1,5 · 2²³
+/// Plus grand code.
+pub(super) const CODE_MAX: f32 = 127.0;
 
-/// Plus grand code et son reste nul : 127 · 256.
-pub(super) const ENTIER_MAX: f32 = 32_512.0;
-
-/// Part de l'énergie d'un bloc au-delà de laquelle sa plus grande valeur écrase les autres : 8 bits ne leur suffisent
-/// plus. Une loi normale la passe rarement, les valeurs aberrantes des modèles toujours ; à cette part, la perplexité
-/// reste à 0,1 % de celle de 16 bits partout (à 1, elle s'en écarte de 0,5 %).
+/// Part de l'énergie d'un bloc au-delà de laquelle sa plus grande valeur écrase les autres : à son échelle, huit bits ne
+/// leur suffisent plus. Une loi normale la passe rarement, les valeurs aberrantes des modèles toujours. La plus grande des
+/// autres n'en porte jamais plus de la moitié.
 pub(super) const PART_ECRASANTE: f32 = 0.375;
 
-/// Quantifie 32 valeurs : échelle = max |x| / 32 512, arrondi au plus proche. Le code est l'octet haut, le reste l'octet
-/// bas, signé, que seuls les blocs écrasés par une valeur gardent.
+/// Bits de mantisse qu'une échelle n'emploie pas : son produit par [`ANCRE`] est exact.
+const BITS_PERDUS: u32 = 2;
+
+/// Quantifie 32 valeurs sur 8 bits, au plus proche : échelle = max |x| / 127, la valeur qui écrase les autres mise à part.
 #[inline(always)]
-pub(super) fn quantifier_bloc(x: &[f32; BLOC]) -> BlocQuantifie {
+pub(super) fn quantifier_bloc(x: &[f32; BLOC], codes: &mut Codes) -> BlocQuantifie {
     let mut grands = [0.0f32; VOIES];
     let mut carres = [0.0f32; VOIES];
     for i in 0..VOIES {
         grands[i] = plus_grand(x[i].abs(), x[i + VOIES].abs());
         carres[i] = x[i] * x[i] + x[i + VOIES] * x[i + VOIES];
     }
-    let maximum = replier(grands, plus_grand);
-    let est_fin = maximum * maximum > PART_ECRASANTE * replier(carres, |a, b| a + b);
-    let gardes = if est_fin { -1 } else { 0 };
-    let inverse = if maximum > 0.0 { ENTIER_MAX / maximum } else { 0.0 };
-    let mut codes = [0i8; PLACE];
-    let mut entiers = [0i32; BLOC];
-    for i in 0..BLOC {
-        let entier = ((x[i] * inverse + ARRONDI).to_bits() as i32).wrapping_sub(ARRONDI.to_bits() as i32);
-        let haut = (entier + 128) >> 8;
-        let reste = (entier - (haut << 8)).max(-127) & gardes;
-        codes[i] = haut as i8;
-        codes[BLOC + i] = reste as i8;
-        entiers[i] = (haut << 8) + reste;
+    let mut maximum = replier(grands, plus_grand);
+    let mut autres = *x;
+    let mut isolee = (AUCUN, 0.0);
+    if maximum * maximum > PART_ECRASANTE * replier(carres, |a, b| a + b)
+        && let Some(rang) = x.iter().position(|x| x.abs() == maximum)
+    {
+        isolee = (rang as u8, x[rang]);
+        autres[rang] = 0.0;
+        for i in 0..VOIES {
+            grands[i] = plus_grand(autres[i].abs(), autres[i + VOIES].abs());
+        }
+        maximum = replier(grands, plus_grand);
     }
-    let (premiers, derniers) = entiers.split_at(VOIES);
-    let sommes = [premiers.iter().sum(), derniers.iter().sum()];
-    BlocQuantifie { codes, echelle: maximum / ENTIER_MAX, est_fin, sommes }
+    let inverse = if maximum > 0.0 { CODE_MAX / maximum } else { 0.0 };
+    for (code, x) in codes.iter_mut().zip(&autres) {
+        *code = (x * inverse + ANCRE).to_bits().wrapping_sub(ANCRE.to_bits()) as i8;
+    }
+    let (premiers, derniers) = codes.split_at(VOIES);
+    let sommes = [premiers, derniers].map(|moitie| moitie.iter().map(|&c| i32::from(c)).sum());
+    BlocQuantifie { echelle: tronquer(maximum / CODE_MAX), rang: isolee.0, valeur: isolee.1, sommes }
+}
+
+/// Oublie les derniers bits d'une échelle.
+#[inline(always)]
+pub(super) fn tronquer(echelle: f32) -> f32 {
+    f32::from_bits(echelle.to_bits() >> BITS_PERDUS << BITS_PERDUS)
 }
 
 /// Range `x` comme entrée du jeton `jeton` à partir de la colonne `colonne`, sous les formes demandées ; `quantifier`
@@ -117,7 +126,7 @@ pub(super) unsafe fn ranger(
     x: &[f32],
     (jeton, colonne): (usize, usize),
     vers: &Ecriture<'_>,
-    quantifier: impl Fn(&[f32; BLOC]) -> BlocQuantifie,
+    quantifier: impl Fn(&[f32; BLOC], &mut Codes) -> BlocQuantifie,
 ) {
     debug_assert!(
         vers.formes().flottants || colonne.is_multiple_of(BLOC),
@@ -126,7 +135,7 @@ pub(super) unsafe fn ranger(
     if vers.formes().entiers {
         for (b, bloc) in x.as_chunks::<BLOC>().0.iter().enumerate() {
             // SAFETY: promis par l'appelant.
-            unsafe { vers.ranger_bloc(jeton, colonne / BLOC + b, &quantifier(bloc)) };
+            unsafe { vers.ranger_bloc(jeton, colonne / BLOC + b, |codes| quantifier(bloc, codes)) };
         }
     }
     if vers.formes().flottants {
@@ -143,19 +152,20 @@ pub(super) unsafe fn ranger(
 
 /// Exponentielle, à 2 ulp près entre −87 et 88 ; saturée au-delà.
 ///
-/// Réduction de Cody et Waite, puis polynôme de Cephes (`expf`).
+/// Réduction de Cody et Waite, puis polynôme de Cephes (`expf`). Les additions y sont fondues aux produits : où le
+/// processeur ne sait pas le faire, c'est la bibliothèque C qui rend les mêmes bits, lentement.
 #[inline(always)]
 fn exponentielle(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
-    let arrondi = x * std::f32::consts::LOG2_E + ARRONDI;
-    let n = arrondi - ARRONDI;
-    let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
+    let arrondi = x.mul_add(std::f32::consts::LOG2_E, ANCRE);
+    let n = arrondi - ANCRE;
+    let r = n.mul_add(2.121_944_4e-4, n.mul_add(-0.693_359_4, x));
     let mut p = 1.987_569_1e-4;
     for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_65, 0.5] {
-        p = p * r + c;
+        p = r.mul_add(p, c);
     }
-    let puissance = (arrondi.to_bits().wrapping_sub(ARRONDI.to_bits()).wrapping_add(127)) << 23;
-    (p * r * r + r + 1.0) * f32::from_bits(puissance)
+    let puissance = (arrondi.to_bits().wrapping_sub(ANCRE.to_bits()).wrapping_add(127)) << 23;
+    (p * r).mul_add(r, r + 1.0) * f32::from_bits(puissance)
 }
 
 /// `porte = silu(porte) · montee`.
@@ -247,25 +257,37 @@ mod tests {
         }
     }
 
-    #[test]
-    fn un_bloc_ecrase_par_une_valeur_se_quantifie_sur_16_bits_et_compte_ses_sommes() {
-        let mut x = [0.0; BLOC];
-        (x[0], x[1], x[17]) = (-12.7, 3.26, 0.04);
-        let b = quantifier_bloc(&x);
-        let entier = |i: usize| 256 * i32::from(b.codes[i]) + i32::from(b.codes[BLOC + i]);
-        assert_eq!((entier(0), entier(1), entier(17)), (-32_512, 8_346, 102));
-        assert_eq!(b.sommes, [8_346 - 32_512, 102]);
-        assert!(b.est_fin);
-        assert!((b.echelle * 32_512.0 - 12.7).abs() < 1e-5);
-        assert_eq!(quantifier_bloc(&[0.0; BLOC]).echelle, 0.0);
+    fn quantifier(x: &[f32; BLOC]) -> (BlocQuantifie, Codes) {
+        let mut codes = [99; BLOC];
+        (quantifier_bloc(x, &mut codes), codes)
     }
 
     #[test]
-    fn un_bloc_sans_valeur_aberrante_n_a_pas_de_reste() {
-        let b = quantifier_bloc(&std::array::from_fn(|i| i as f32 - 16.0));
-        assert!(!b.est_fin && b.codes[BLOC..] == [0; BLOC]);
-        assert_eq!((b.codes[0], b.codes[31]), (-127, 119));
-        assert_eq!(b.sommes.iter().sum::<i32>(), 256 * b.codes.iter().map(|&c| i32::from(c)).sum::<i32>());
+    fn une_valeur_qui_ecrase_son_bloc_est_isolee_et_les_autres_ont_leur_echelle() {
+        let mut x = [0.0; BLOC];
+        (x[0], x[1], x[17]) = (0.02, -3.26, 0.04);
+        let (b, codes) = quantifier(&x);
+        assert_eq!((b.rang, b.valeur), (1, -3.26));
+        assert_eq!((codes[0], codes[1], codes[17]), (64, 0, 127));
+        assert_eq!(b.sommes, [64, 127]);
+        assert!((b.echelle * 127.0 - 0.04).abs() < 1e-6);
+    }
+
+    #[test]
+    fn un_bloc_sans_valeur_aberrante_n_isole_rien() {
+        let (b, codes) = quantifier(&std::array::from_fn(|i| i as f32 - 16.0));
+        assert_eq!((b.rang, codes[0], codes[31]), (AUCUN, -127, 119));
+        assert_eq!(b.sommes.iter().sum::<i32>(), codes.iter().map(|&c| i32::from(c)).sum::<i32>());
+        let (vide, codes) = quantifier(&[0.0; BLOC]);
+        assert_eq!((vide.echelle, vide.rang, codes), (0.0, AUCUN, [0; BLOC]));
+    }
+
+    #[test]
+    fn une_echelle_multiplie_l_ancre_sans_arrondi() {
+        for i in 1..1000 {
+            let echelle = tronquer(i as f32 / 7.0);
+            assert_eq!(f64::from(echelle * ANCRE), f64::from(echelle) * f64::from(ANCRE), "{i}");
+        }
     }
 
     #[test]

@@ -12,6 +12,12 @@ use super::disposition::{BLOC, Disposition, LIGNES};
 use super::partage::Partage;
 use crate::erreur::{Erreur, Resultat};
 
+/// Positions d'une tranche d'attention : des clés dont les scores tiennent dans le cache de niveau 1.
+pub const TRANCHE: usize = 128;
+
+/// Requêtes d'un panneau : `[dim][REQUETES]`, la requête `i` est dans la colonne `i`.
+pub const REQUETES: usize = 16;
+
 /// Façon dont le cache garde clés et valeurs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[allow(non_camel_case_types)] // les noms de l'écosystème

@@ -12,6 +12,7 @@ pub mod dictionnaire;
 pub mod disposition;
 mod elementaires;
 pub mod equipe;
+mod isolees;
 pub mod kv;
 pub mod large;
 pub mod matrice;
@@ -27,24 +28,27 @@ mod x86;
 #[cfg(test)]
 mod tests;
 
-use activations::{Ecriture, Formes, Panneau};
+use activations::{Ecriture, Formes, Isolee, Panneau};
 use aiguillage::Niveau;
 use disposition::{BLOC, Disposition, LIGNES};
 use half::f16;
-use large::{Bande, ProduitLarge};
+use large::{Bande, Tuile, Unite};
 use matrice::Matrice;
 
 /// Produit d'une tuile de poids par un panneau : `sorties[c][ligne]`, une par jeton du panneau.
 type Produit = unsafe fn(tuile: &[u8], colonnes: usize, panneau: &Panneau<'_>, sorties: &mut [[f32; LIGNES]]);
 
-/// Scores de 16 clés (`[dim][16]`, f16) pour chaque requête (`[n][dim]`) ; ceux de la requête `i` vont à
-/// `sorties[i · pas..]`.
-type Scores = unsafe fn(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: usize);
+/// Ajoute aux sorties d'une tuile les produits des valeurs isolées.
+type Isoler = unsafe fn(tuile: &[u8], isolees: &[Isolee], sorties: &mut [[f32; LIGNES]]);
 
-/// `y[i] += Σ p[i · pas + j] · v[j]` sur `v.len() / dim ≤ 16` valeurs (`[j][dim]`, f16), `y` : `[n][dim]`.
-type Ponderer = unsafe fn(p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]);
+/// Scores des clés d'une tranche au plus (`[tuile][dim][16]`, f16) pour les `n` premières requêtes d'un panneau (`[dim]`
+/// rangées de [`kv::REQUETES`]) ; ceux de la requête `i` vont à `sorties[i · TRANCHE..]`.
+type Scores = unsafe fn(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mut [f32]);
 
-/// Comme [`Ponderer`], sur des valeurs quantifiées ([`kv`]).
+/// `y[i] = Σ p[i · TRANCHE + j] · v[j]` sur les valeurs d'une tranche au plus (`[j][dim]`, f16), `y` : `[n][dim]`.
+type Ponderer = unsafe fn(p: &[f32], dim: usize, v: &[f16], y: &mut [f32]);
+
+/// `y[i] += Σ p[i · pas + j] · v[j]` sur au plus 16 valeurs quantifiées ([`kv`]).
 type PondererCodes = unsafe fn(p: &[f32], pas: usize, dim: usize, v: &[u8], y: &mut [f32]);
 
 /// Maximum et somme d'un softmax en ligne.
@@ -59,7 +63,7 @@ pub struct TableNoyaux {
     niveau: Niveau,
     produits: [Produit; Disposition::TOUTES.len()],
     /// Pour beaucoup de jetons, si le niveau a une unité matricielle.
-    large: Option<ProduitLarge>,
+    large: Option<Unite>,
     scores: Scores,
     ponderer: Ponderer,
     /// Codes de 8 bits, puis de 4.
@@ -68,6 +72,7 @@ pub struct TableNoyaux {
     ajouter: unsafe fn(&mut [f32], &[f32]),
     cumuler: unsafe fn(&mut [f32], f32, &[f32]),
     ranger: unsafe fn(&[f32], (usize, usize), &Ecriture<'_>),
+    isoler: [Isoler; Disposition::TOUTES.len()],
     silu_fois: unsafe fn(&mut [f32], &[f32]),
     gelu_fois: unsafe fn(&mut [f32], &[f32]),
     softmax_partiel: unsafe fn(&mut [[f32; LIGNES]]) -> Cumul,
@@ -76,11 +81,35 @@ pub struct TableNoyaux {
     tourner_moities: unsafe fn(&mut [f32], &[f32], &[f32]),
 }
 
+/// La même fonction pour chaque disposition, dans l'ordre ; son argument est le rang de la disposition.
+macro_rules! par_disposition {
+    ($fonction:ident) => {
+        [
+            $fonction::<0>,
+            $fonction::<1>,
+            $fonction::<2>,
+            $fonction::<3>,
+            $fonction::<4>,
+            $fonction::<5>,
+            $fonction::<6>,
+            $fonction::<7>,
+            $fonction::<8>,
+            $fonction::<9>,
+            $fonction::<10>,
+            $fonction::<11>,
+            $fonction::<12>,
+            $fonction::<13>,
+            $fonction::<14>,
+        ]
+    };
+}
+use par_disposition;
+
 /// Recompile les calculs élémentaires pour un niveau, sous les attributs donnés, et en fait une table.
 macro_rules! table_elementaire {
     ($niveau:expr, $produits:expr, $scores:expr, $ponderer:expr, $quantifier:expr $(, #[$attribut:meta])?) => {{
-        use $crate::noyaux::activations::Ecriture;
-        use $crate::noyaux::{elementaires as e, kv};
+        use $crate::noyaux::activations::{Ecriture, Isolee};
+        use $crate::noyaux::{elementaires as e, isolees, kv};
         $(#[$attribut])?
         fn normer(x: &mut [f32], poids: &[f32], epsilon: f32) {
             e::normer(x, poids, epsilon);
@@ -96,7 +125,11 @@ macro_rules! table_elementaire {
         $(#[$attribut])?
         unsafe fn ranger(x: &[f32], place: (usize, usize), vers: &Ecriture<'_>) {
             // SAFETY: transmis tel quel.
-            unsafe { e::ranger(x, place, vers, |x| $quantifier(x)) };
+            unsafe { e::ranger(x, place, vers, |x, codes| $quantifier(x, codes)) };
+        }
+        $(#[$attribut])?
+        fn isoler<const D: usize>(tuile: &[u8], liste: &[Isolee], sorties: &mut [[f32; 16]]) {
+            isolees::ajouter::<D>(tuile, liste, sorties);
         }
         $(#[$attribut])?
         fn silu_fois(porte: &mut [f32], montee: &[f32]) {
@@ -141,6 +174,7 @@ macro_rules! table_elementaire {
             ajouter,
             cumuler,
             ranger,
+            isoler: $crate::noyaux::par_disposition!(isoler),
             silu_fois,
             gelu_fois,
             softmax_partiel,
@@ -177,13 +211,19 @@ impl TableNoyaux {
             assert_eq!(panneau.x.len(), panneau.largeur * colonnes, "valeurs du panneau");
         } else {
             let places = panneau.largeur * (colonnes / BLOC);
-            let Panneau { codes, echelles, fins, sommes, .. } = panneau;
-            let vont = codes.len() == places && echelles.len() == places && fins.len() == places;
-            assert!(vont && sommes.len() == places, "codes, échelles, restes et sommes du panneau");
+            let Panneau { codes, mesures, moities, .. } = panneau;
+            let vont = codes.len() == places && mesures.len() == places && moities.len() == places;
+            assert!(vont, "codes et mesures du panneau");
         }
         // SAFETY: la table n'est bâtie que si le processeur a ces instructions ; les longueurs, dont
         // dépendent toutes les adresses lues, viennent d'être vérifiées.
         unsafe { self.produits[disposition as usize](tuile, colonnes, panneau, sorties) }
+        if !disposition.est_flottante() && !panneau.isolees.is_empty() {
+            let connues = |i: &Isolee| (i.jeton as usize) < sorties.len() && (i.colonne as usize) < colonnes;
+            assert!(panneau.isolees.iter().all(connues), "valeurs isolées du panneau");
+            // SAFETY: instructions présentes ; jetons et colonnes viennent d'être vérifiés.
+            unsafe { self.isoler[disposition as usize](tuile, panneau.isolees, sorties) }
+        }
     }
 
     /// Ce que des matrices qui lisent les mêmes `n` jetons demandent à leurs entrées.
@@ -197,51 +237,70 @@ impl TableNoyaux {
         if larges && self.large.is_some() && n >= large::JETONS_MIN { Formes::LARGES } else { formes }
     }
 
-    /// Produit d'une bande de tuiles par tous les jetons.
-    ///
-    /// # Panics
-    /// Les longueurs ne correspondent pas, ou le niveau n'a pas d'unité matricielle : [`Self::formes`] ne demande pas
-    /// ces entrées.
-    ///
-    /// # Safety
-    /// Aucun autre fil ne touche aux sorties de la bande.
-    pub unsafe fn produit_large(&self, bande: &Bande<'_>) {
-        bande.verifier();
-        let Some(produit) = self.large else {
+    /// Unité matricielle, que [`Self::formes`] a vue.
+    fn unite(&self) -> Unite {
+        let Some(unite) = self.large else {
             panic!("le niveau {} n'a pas d'unité matricielle", self.niveau)
         };
-        // SAFETY: instructions présentes, longueurs vérifiées, exclusivité promise par l'appelant.
-        unsafe { produit(bande) };
+        unite
     }
 
-    /// Scores `q · k` de 16 clés pour chaque requête ; `q` : `[n][dim]`, `cles` : `[dim][16]` ; les 16
-    /// scores de la requête `i` vont à `sorties[i · pas..]`.
+    /// Décode une tuile pour l'unité matricielle.
     ///
     /// # Panics
-    /// Les longueurs ne correspondent pas.
-    #[inline]
-    pub fn scores(&self, q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: usize) {
-        let n = q.len() / dim;
-        assert!(n > 0 && q.len() == n * dim && cles.len() == dim * LIGNES, "formes des clés");
-        assert!(pas >= LIGNES && sorties.len() >= (n - 1) * pas + LIGNES, "place des scores");
+    /// Les longueurs ne correspondent pas, ou le niveau n'a pas d'unité matricielle.
+    pub fn decoder_large(
+        &self,
+        disposition: Disposition,
+        tuile: &[u8],
+        colonnes: usize,
+        sortie: &mut [Tuile],
+    ) {
+        assert_eq!(tuile.len(), disposition.octets_tuile(colonnes), "taille de la tuile");
+        assert_eq!(sortie.len(), large::blocs(colonnes), "blocs de la tuile");
         // SAFETY: instructions présentes, longueurs vérifiées.
-        unsafe { (self.scores)(q, dim, cles, sorties, pas) }
+        unsafe { (self.unite().decoder)(disposition, tuile, sortie) }
     }
 
-    /// `y[i] += Σ p[i · pas + j] · v[j]` ; `v` : `[j][dim]`, au plus 16 ; `y` : `[i][dim]`.
+    /// Produit d'une bande, dans `sorties` (`[32][pas]`).
+    ///
+    /// # Panics
+    /// Les longueurs ne correspondent pas, ou le niveau n'a pas d'unité matricielle.
+    pub fn produit_large(&self, bande: &Bande<'_>, sorties: &mut [f32]) {
+        bande.verifier(sorties);
+        // SAFETY: instructions présentes, longueurs vérifiées.
+        unsafe { (self.unite().produit)(bande, sorties) };
+    }
+
+    /// Scores `q · k` des clés d'une tranche au plus, `cles` : `[tuile][dim][16]`, pour les `n` premières requêtes d'un
+    /// panneau, `q` : `[dim][REQUETES]` ; ceux de la requête `i` vont à `sorties[i · TRANCHE..]`.
     ///
     /// # Panics
     /// Les longueurs ne correspondent pas.
     #[inline]
-    pub fn ponderer(&self, p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]) {
+    pub fn scores(&self, (q, n): (&[f32], usize), dim: usize, cles: &[f16], sorties: &mut [f32]) {
+        let nb = cles.len() / dim.max(1);
+        assert!((1..=kv::REQUETES).contains(&n) && q.len() == dim * kv::REQUETES, "formes des requêtes");
+        assert!(nb <= kv::TRANCHE && nb.is_multiple_of(LIGNES) && cles.len() == nb * dim, "formes des clés");
+        assert!(sorties.len() >= (n - 1) * kv::TRANCHE + nb, "place des scores");
+        // SAFETY: instructions présentes, longueurs vérifiées.
+        unsafe { (self.scores)(q, n, dim, cles, sorties) }
+    }
+
+    /// `y[i] = Σ p[i · TRANCHE + j] · v[j]` sur les valeurs d'une tranche au plus ; `v` : `[j][dim]`, `y` : `[i][dim]`.
+    ///
+    /// # Panics
+    /// Les longueurs ne correspondent pas.
+    #[inline]
+    pub fn ponderer(&self, p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
         let (n, nb) = (y.len() / dim, v.len() / dim);
         assert!(n > 0 && y.len() == n * dim && v.len() == nb * dim, "formes des valeurs");
-        assert!(nb <= LIGNES && p.len() >= (n - 1) * pas + nb, "place des poids");
+        assert!(nb <= kv::TRANCHE && p.len() >= (n - 1) * kv::TRANCHE + nb, "place des poids");
         // SAFETY: instructions présentes, longueurs vérifiées.
-        unsafe { (self.ponderer)(p, pas, dim, v, y) }
+        unsafe { (self.ponderer)(p, dim, v, y) }
     }
 
-    /// Comme [`Self::ponderer`], sur des valeurs quantifiées au format `format`.
+    /// `y[i] += Σ p[i · pas + j] · v[j]` sur au plus 16 valeurs quantifiées au format `format`.
     ///
     /// # Panics
     /// Les longueurs ne correspondent pas, ou ce format n'est pas quantifié.

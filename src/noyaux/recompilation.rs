@@ -3,7 +3,7 @@
 use super::TableNoyaux;
 use super::aiguillage::Niveau;
 /// De quoi écrire ces calculs.
-pub(crate) use super::elementaires::{ARRONDI, VOIES, cumuler, replier};
+pub(crate) use super::elementaires::{ANCRE, VOIES, cumuler, replier};
 
 /// Un calcul à recompiler pour chaque niveau : ses boucles, écrites par voies, s'y vectorisent.
 pub trait Calcul {

@@ -2,32 +2,22 @@
 
 use half::{bf16, f16};
 
-use super::activations::{PLACE, Panneau};
+use super::activations::{Codes, Panneau};
 use super::aiguillage::Niveau;
 use super::dictionnaire::Dictionnaire;
 use super::disposition::{BLOC, Disposition, LIGNES};
-use super::{Produit, TableNoyaux, elementaires, table_elementaire};
+use super::kv::{REQUETES, TRANCHE};
+use super::{TableNoyaux, elementaires, par_disposition, table_elementaire};
 
 /// Table de ce niveau.
 pub(super) fn table() -> TableNoyaux {
-    let produits: [Produit; Disposition::TOUTES.len()] = [
-        produit::<{ Disposition::E4 as usize }>,
-        produit::<{ Disposition::E4M as usize }>,
-        produit::<{ Disposition::E5 as usize }>,
-        produit::<{ Disposition::E5M as usize }>,
-        produit::<{ Disposition::E8 as usize }>,
-        produit::<{ Disposition::K4 as usize }>,
-        produit::<{ Disposition::K5 as usize }>,
-        produit::<{ Disposition::K6 as usize }>,
-        produit::<{ Disposition::F32 as usize }>,
-        produit::<{ Disposition::F16 as usize }>,
-        produit::<{ Disposition::Bf16 as usize }>,
-        produit::<{ Disposition::E8M as usize }>,
-        produit::<{ Disposition::G4M as usize }>,
-        produit::<{ Disposition::Nf4 as usize }>,
-        produit::<{ Disposition::Fp4 as usize }>,
-    ];
-    table_elementaire!(Niveau::Generique, produits, scores, ponderer, elementaires::quantifier_bloc)
+    table_elementaire!(
+        Niveau::Generique,
+        par_disposition!(produit),
+        scores,
+        ponderer,
+        elementaires::quantifier_bloc
+    )
 }
 
 /// Codes d'un bloc, zéro non retranché : `[colonne][ligne]`.
@@ -82,7 +72,8 @@ fn produit<const D: usize>(
             for (ligne, y) in sortie.iter_mut().enumerate() {
                 let entiers = produits_entiers(&poids, ligne, &panneau.codes[place], valeur);
                 let (e, m) = mettre_a_l_echelle(disposition, echelles, superechelles, ligne, entiers);
-                *y += e * inverse * panneau.echelles[place] + m * panneau.sommes[place].total;
+                let mesure = panneau.mesures[place];
+                *y += e * inverse * mesure.echelle + m * mesure.total;
             }
         }
     }
@@ -92,11 +83,10 @@ fn produit<const D: usize>(
 fn produits_entiers(
     poids: &[[u8; LIGNES]; BLOC],
     ligne: usize,
-    x: &[i8; PLACE],
+    x: &Codes,
     valeur: impl Fn(u8) -> i32,
 ) -> [i64; 2] {
-    let terme =
-        |i: usize| i64::from(valeur(poids[i][ligne])) * (256 * i64::from(x[i]) + i64::from(x[BLOC + i]));
+    let terme = |i: usize| i64::from(valeur(poids[i][ligne])) * i64::from(x[i]);
     [(0..16).map(terme).sum(), (16..BLOC).map(terme).sum()]
 }
 
@@ -151,19 +141,22 @@ fn produit_flottant(
     }
 }
 
-fn scores(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: usize) {
-    for (q, sortie) in q.chunks_exact(dim).zip(sorties.chunks_mut(pas)) {
-        sortie[..LIGNES].fill(0.0);
-        for (q, cles) in q.iter().zip(cles.as_chunks::<LIGNES>().0) {
-            for (s, k) in sortie.iter_mut().zip(cles) {
-                *s += q * k.to_f32();
+fn scores(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mut [f32]) {
+    for (i, sorties) in sorties.chunks_mut(TRANCHE).take(n).enumerate() {
+        for (cles, scores) in cles.chunks_exact(dim * LIGNES).zip(sorties.chunks_mut(LIGNES)) {
+            scores.fill(0.0);
+            for (q, cles) in q.chunks_exact(REQUETES).zip(cles.as_chunks::<LIGNES>().0) {
+                for (s, k) in scores.iter_mut().zip(cles) {
+                    *s += q[i] * k.to_f32();
+                }
             }
         }
     }
 }
 
-fn ponderer(p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]) {
-    for (p, y) in p.chunks(pas).zip(y.chunks_exact_mut(dim)) {
+fn ponderer(p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
+    y.fill(0.0);
+    for (p, y) in p.chunks(TRANCHE).zip(y.chunks_exact_mut(dim)) {
         for (p, v) in p.iter().zip(v.chunks_exact(dim)) {
             for (y, v) in y.iter_mut().zip(v) {
                 *y += p * v.to_f32();

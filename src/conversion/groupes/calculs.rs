@@ -1,14 +1,14 @@
 //! Les boucles où passe le temps, écrites par voies pour se vectoriser
 //! ([`recompilation`](crate::noyaux::recompilation)).
 
-use crate::noyaux::recompilation::{ARRONDI, VOIES, replier};
+use crate::noyaux::recompilation::{ANCRE, VOIES, replier};
 
 /// Entier de 0 à `dernier` le plus proche de `x` ; 0 pour NaN.
 #[inline(always)]
 pub(super) fn entier_proche(x: f32, dernier: f32) -> f32 {
     let x = if x > 0.0 { x } else { 0.0 };
     let x = if x < dernier { x } else { dernier };
-    (x + ARRONDI) - ARRONDI
+    (x + ANCRE) - ANCRE
 }
 
 /// Somme des voies, toujours dans le même ordre.

@@ -16,11 +16,9 @@ use crate::modele::Architecture;
 use crate::noyaux::activations::{self, Activations, Ecriture, LARGEUR};
 use crate::noyaux::disposition::{BLOC, LIGNES};
 use crate::noyaux::equipe::Equipe;
+use crate::noyaux::kv::{self, REQUETES, TRANCHE};
 use crate::noyaux::partage::Partage;
-use crate::noyaux::{Cumul, TableNoyaux, kv};
-
-/// Positions d'une tranche.
-const TRANCHE: usize = 128;
+use crate::noyaux::{Cumul, TableNoyaux};
 
 /// En deçà de ce nombre d'unités par fil, les fils se partagent aussi les tranches.
 const UNITES_PAR_FIL: usize = 4;
@@ -32,6 +30,8 @@ const RIEN: Cumul = (f32::NEG_INFINITY, 0.0);
 pub(super) struct Brouillon {
     /// Requêtes, `[requête][dim]`.
     q: Vec<f32>,
+    /// Les mêmes par panneaux, `[panneau][dim][REQUETES]`.
+    panneaux: Vec<f32>,
     /// Les mêmes en entiers, pour un cache quantifié.
     codes: Activations,
     /// Scores puis poids, `[requête][TRANCHE]`.
@@ -71,6 +71,7 @@ impl Brouillon {
         Self {
             codes,
             q: vec![0.0; n * a.dim_tete],
+            panneaux: vec![0.0; n.next_multiple_of(REQUETES) * a.dim_tete],
             scores: vec![0.0; n * TRANCHE],
             tranche: Partiel::nouveau(n, a.dim_tete),
             total: Partiel::nouveau(n, a.dim_tete),
@@ -111,8 +112,8 @@ pub(super) struct Contexte<'a> {
     pub(super) fenetre: Option<usize>,
     pub(super) formes: Formes,
     pub(super) cles_valeurs: &'a ClesValeurs,
-    /// Lignes `[q, k, v]` des jetons ; q est tourné et à l'échelle.
-    pub(super) qkv: &'a [f32],
+    /// Requêtes des jetons, `[jetons][têtes × dim]`, tournées et à l'échelle.
+    pub(super) q: &'a [f32],
 }
 
 /// Un bloc de jetons et un groupe de têtes : ce que calcule un fil, ou dont plusieurs se partagent les tranches.
@@ -258,11 +259,10 @@ impl Contexte<'_> {
     fn preparer(&self, unite: Unite<'_>, b: &mut Brouillon) -> usize {
         let a = self.architecture;
         let dim = a.dim_tete;
-        let largeur = a.taille_q() + 2 * a.taille_kv();
         let mut n = 0;
         for (rang, tete) in self.requetes(unite) {
-            let debut = self.plan.ordre[rang] * largeur + tete * dim;
-            b.q[n * dim..(n + 1) * dim].copy_from_slice(&self.qkv[debut..debut + dim]);
+            let debut = self.plan.ordre[rang] * a.taille_q() + tete * dim;
+            b.q[n * dim..(n + 1) * dim].copy_from_slice(&self.q[debut..debut + dim]);
             b.vues[n] = self.vue(rang);
             n += 1;
         }
@@ -271,6 +271,13 @@ impl Contexte<'_> {
             for (i, q) in b.q[..n * dim].chunks_exact(dim).enumerate() {
                 // SAFETY: ce brouillon est à ce fil.
                 unsafe { self.table.ranger(q, (i, 0), &ecriture) };
+            }
+        } else {
+            for (i, q) in b.q[..n * dim].chunks_exact(dim).enumerate() {
+                let panneau = &mut b.panneaux[i / REQUETES * REQUETES * dim..];
+                for (rangee, q) in panneau.chunks_exact_mut(REQUETES).zip(q) {
+                    rangee[i % REQUETES] = *q;
+                }
             }
         }
         n
@@ -321,10 +328,7 @@ impl Contexte<'_> {
         let fin = ((tranche + 1) * TRANCHE).min(vues.end);
         let (sequence, tete) = (unite.bloc.sequence, unite.tete_kv);
         let tuiles = debut / LIGNES..fin.div_ceil(LIGNES);
-        for (t, tuile) in tuiles.clone().enumerate() {
-            let place = self.formes.tuile_cles(sequence, tete, tuile);
-            self.scores(place, &b.q[..n * dim], &b.codes, &mut b.scores[t * LIGNES..]);
-        }
+        self.scores((sequence, tete), tuiles.clone(), n, b);
         let (base, calcules) = (tuiles.start * LIGNES, tuiles.len() * LIGNES);
         for (i, vues) in b.vues[..n].iter().enumerate() {
             let scores = &mut b.scores[i * TRANCHE..i * TRANCHE + calcules];
@@ -334,44 +338,53 @@ impl Contexte<'_> {
             scores[fin.max(debut)..].fill(f32::NEG_INFINITY);
             b.tranche.cumuls[i] = self.table.softmax_partiel(scores.as_chunks_mut().0);
         }
-        b.tranche.y[..n * dim].fill(0.0);
-        for (t, tuile) in tuiles.enumerate() {
-            let positions = tuile * LIGNES..fin.min((tuile + 1) * LIGNES);
-            let place = self.formes.valeurs(sequence, tete, positions);
-            self.ponderer(place, &b.scores[t * LIGNES..], &mut b.tranche.y[..n * dim]);
-        }
-    }
-
-    /// Scores des 16 clés de la tuile `place`, à `TRANCHE` de distance d'une requête à l'autre.
-    fn scores(&self, place: Range<usize>, q: &[f32], codes: &Activations, scores: &mut [f32]) {
+        let z = &mut b.tranche.y[..n * dim];
         match self.cles_valeurs {
-            ClesValeurs::Flottants { k, .. } => {
-                let cles = &k.reinterpret_cast()[place];
-                self.table.scores(q, self.formes.dim, cles, scores, TRANCHE);
+            ClesValeurs::Flottants { v, .. } => {
+                let place = self.formes.valeurs(sequence, tete, base..fin);
+                self.table.ponderer(&b.scores, dim, &v.reinterpret_cast()[place], z);
             }
-            ClesValeurs::Codes { disposition, k, .. } => {
-                let mut sorties = [[0.0; LIGNES]; LARGEUR];
-                for (p, panneau) in codes.panneaux().enumerate() {
-                    let sorties = &mut sorties[..panneau.largeur];
-                    self.table.produit(*disposition, &k[place.clone()], self.formes.dim, &panneau, sorties);
-                    for (c, sortie) in sorties.iter().enumerate() {
-                        let debut = (p * LARGEUR + c) * TRANCHE;
-                        scores[debut..debut + LIGNES].copy_from_slice(sortie);
-                    }
+            ClesValeurs::Codes { v, .. } => {
+                z.fill(0.0);
+                for (t, tuile) in tuiles.enumerate() {
+                    let positions = tuile * LIGNES..fin.min((tuile + 1) * LIGNES);
+                    let place = self.formes.valeurs(sequence, tete, positions);
+                    let (format, poids) = (self.formes.format, &b.scores[t * LIGNES..]);
+                    self.table.ponderer_codes(format, poids, (TRANCHE, dim), &v[place], z);
                 }
             }
         }
     }
 
-    /// Ajoute à `z` les valeurs de `place`, pondérées.
-    fn ponderer(&self, place: Range<usize>, poids: &[f32], z: &mut [f32]) {
-        let Formes { format, dim, .. } = self.formes;
+    /// Scores des clés des tuiles voisines `tuiles` pour les `n` requêtes préparées, à `TRANCHE` de distance d'une requête
+    /// à l'autre.
+    fn scores(&self, (sequence, tete): (usize, usize), tuiles: Range<usize>, n: usize, b: &mut Brouillon) {
+        let dim = self.formes.dim;
         match self.cles_valeurs {
-            ClesValeurs::Flottants { v, .. } => {
-                self.table.ponderer(poids, TRANCHE, dim, &v.reinterpret_cast()[place], z);
+            ClesValeurs::Flottants { k, .. } => {
+                let place = self.formes.tuiles_cles(sequence, tete, tuiles);
+                let cles = &k.reinterpret_cast()[place];
+                let panneaux = b.panneaux.chunks_exact(REQUETES * dim);
+                let sorties = b.scores[..n * TRANCHE].chunks_mut(REQUETES * TRANCHE);
+                for (q, sorties) in panneaux.zip(sorties) {
+                    self.table.scores((q, sorties.len() / TRANCHE), dim, cles, sorties);
+                }
             }
-            ClesValeurs::Codes { v, .. } => {
-                self.table.ponderer_codes(format, poids, (TRANCHE, dim), &v[place], z);
+            ClesValeurs::Codes { disposition, k, .. } => {
+                let mut sorties = [[0.0; LIGNES]; LARGEUR];
+                let codes = b.codes.recenser();
+                for (t, tuile) in tuiles.enumerate() {
+                    let place = self.formes.tuiles_cles(sequence, tete, tuile..tuile + 1);
+                    for p in 0..codes.nombre() {
+                        let panneau = codes.panneau(p);
+                        let sorties = &mut sorties[..panneau.largeur];
+                        self.table.produit(*disposition, &k[place.clone()], dim, &panneau, sorties);
+                        for (c, sortie) in sorties.iter().enumerate() {
+                            let debut = (p * LARGEUR + c) * TRANCHE + t * LIGNES;
+                            b.scores[debut..debut + LIGNES].copy_from_slice(sortie);
+                        }
+                    }
+                }
             }
         }
     }

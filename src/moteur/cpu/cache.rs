@@ -51,10 +51,10 @@ impl Formes {
         self.tuiles * LIGNES
     }
 
-    /// Place des 16 clés de la tuile `t`.
-    pub(super) fn tuile_cles(self, sequence: usize, tete: usize, t: usize) -> Range<usize> {
-        let debut = ((sequence * self.tetes_kv + tete) * self.tuiles + t) * self.par_tuile;
-        debut..debut + self.par_tuile
+    /// Place des clés des tuiles `tuiles`, qui se suivent.
+    pub(super) fn tuiles_cles(self, sequence: usize, tete: usize, tuiles: Range<usize>) -> Range<usize> {
+        let debut = (sequence * self.tetes_kv + tete) * self.tuiles;
+        (debut + tuiles.start) * self.par_tuile..(debut + tuiles.end) * self.par_tuile
     }
 
     /// Place des valeurs des positions `plage`.
@@ -120,7 +120,8 @@ impl EcritureKv<'_> {
     /// # Safety
     /// Aucun autre fil n'écrit cette clé.
     pub(super) unsafe fn ecrire_cle(&self, (sequence, tete, position): (usize, usize, usize), cle: &[f32]) {
-        let tuile = self.formes.tuile_cles(sequence, tete, position / LIGNES).start;
+        let tuile = position / LIGNES;
+        let tuile = self.formes.tuiles_cles(sequence, tete, tuile..tuile + 1).start;
         let ligne = position % LIGNES;
         match &self.plans {
             Plans::Flottants { k, .. } => {

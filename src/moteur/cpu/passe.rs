@@ -10,10 +10,14 @@ use crate::moteur::Entree;
 use crate::noyaux::activations::Activations;
 use crate::noyaux::disposition::{BLOC, LIGNES};
 use crate::noyaux::kv;
-use crate::noyaux::produit::{Decoupe, produit, produit_suivi};
+use crate::noyaux::partage::Partage;
+use crate::noyaux::produit::{Brouillons, Decoupe, produit, produit_suivi};
 
 /// Tuiles de lignes dont les sorties font un bloc de colonnes du produit suivant.
 const TUILES_PAR_BLOC: usize = BLOC / LIGNES;
+
+/// Jetons dont on lit le plongement avant d'en rendre les pages.
+const JETONS_PLONGES: usize = 64;
 
 /// Valeurs intermédiaires ; elles servent d'une passe à l'autre, et ne s'allouent que si elles grandissent.
 #[derive(Default)]
@@ -22,18 +26,17 @@ pub(super) struct Tampons {
     x: Vec<f32>,
     /// Sortie d'une sous-couche, `[jetons][taille cachée]`.
     t: Vec<f32>,
-    /// `[jetons][q + k + v]`.
-    qkv: Vec<f32>,
+    /// Requêtes, `[jetons][q]`.
+    q: Vec<f32>,
     /// Sortie de l'attention, `[jetons][q]`.
     y: Vec<f32>,
-    /// `[jetons][porte + montée]`.
-    porte_montee: Vec<f32>,
     /// Tranches d'attention en attente.
     tranches: Tranches,
     /// Entrée d'une sous-couche ou de la tête.
     entree: Activations,
     /// Entrées de la projection de sortie et de la descente.
     melange: Activations,
+    produits: Brouillons,
     /// Ligne de la table des plongements, quand elle se calcule.
     ligne: Vec<u8>,
 }
@@ -75,19 +78,22 @@ impl Cpu {
         let (a, t) = (&self.architecture, &mut self.tampons);
         t.x.resize(n * a.taille_cachee, 0.0);
         t.t.resize(n * a.taille_cachee, 0.0);
-        t.qkv.resize(n * (a.taille_q() + 2 * a.taille_kv()), 0.0);
+        t.q.resize(n * a.taille_q(), 0.0);
         t.y.resize(n * a.taille_q(), 0.0);
-        t.porte_montee.resize(n * 2 * a.taille_intermediaire, 0.0);
     }
 
     fn plonger(&mut self, entrees: &[Entree]) -> Resultat<()> {
         let a = &self.architecture;
         let Tampons { x, ligne, .. } = &mut self.tampons;
-        for (x, e) in x.chunks_exact_mut(a.taille_cachee).zip(entrees) {
-            self.poids.plonger(e.jeton, ligne, x)?;
-            if a.echelle_plongement != 1.0 {
-                x.iter_mut().for_each(|v| *v *= a.echelle_plongement);
+        let lots = x.chunks_mut(JETONS_PLONGES * a.taille_cachee).zip(entrees.chunks(JETONS_PLONGES));
+        for (x, entrees) in lots {
+            for (x, e) in x.chunks_exact_mut(a.taille_cachee).zip(entrees) {
+                self.poids.plonger(e.jeton, ligne, x)?;
+                if a.echelle_plongement != 1.0 {
+                    x.iter_mut().for_each(|v| *v *= a.echelle_plongement);
+                }
             }
+            self.poids.oublier_plongements();
         }
         Ok(())
     }
@@ -128,6 +134,7 @@ impl Cpu {
         let vecteurs = &poids.vecteurs[i];
         let (dim, est_tourne) = (a.dim_tete, cache.formes.format.est_tourne());
         let ecriture = cache.couches[i].ecriture(cache.formes);
+        let (q, taille_q) = (Partage::nouveau(&mut tampons.q), a.taille_q());
         let traiter = |jeton: usize, t: usize, tete: &mut [f32]| {
             let (premiere_cle, premiere_valeur) = (a.nb_tetes, a.nb_tetes + a.nb_tetes_kv);
             let nature = usize::from(t >= premiere_cle) + usize::from(t >= premiere_valeur);
@@ -153,7 +160,9 @@ impl Cpu {
             let place = plan.places[jeton];
             let place = |premiere: usize| (place.sequence, t - premiere, place.position);
             match nature {
-                0 => {}
+                // SAFETY: une tête n'est traitée que par un fil.
+                0 => unsafe { q.plage(jeton * taille_q + t * dim..jeton * taille_q + (t + 1) * dim) }
+                    .copy_from_slice(tete),
                 // SAFETY: une tête n'est traitée que par un fil, et deux jetons d'une passe n'ont jamais la même place.
                 1 => unsafe { ecriture.ecrire_cle(place(premiere_cle), tete) },
                 // SAFETY: idem.
@@ -164,18 +173,12 @@ impl Cpu {
         let tuiles = if dim.is_multiple_of(LIGNES) { dim / LIGNES } else { usize::MAX };
         let matrices = couche.qkv.each_ref();
         let travail = (matrices.as_slice(), Decoupe::BoutABout(tuiles));
-        produit_suivi(
-            table,
-            equipe,
-            travail,
-            &tampons.entree,
-            &mut tampons.qkv,
-            &|article, jeton, [y, _]| {
-                for (t, tete) in y.chunks_exact_mut(dim).enumerate() {
-                    traiter(jeton, article + t, tete);
-                }
-            },
-        );
+        let outils = (equipe, &mut tampons.produits);
+        produit_suivi(table, outils, travail, &mut tampons.entree, &|article, jeton, [y, _]| {
+            for (t, tete) in y.chunks_exact_mut(dim).enumerate() {
+                traiter(jeton, article + t, tete);
+            }
+        });
     }
 
     /// Attention, et sa projection de sortie dans `t`.
@@ -188,13 +191,13 @@ impl Cpu {
             fenetre: a.couches[i].fenetre,
             formes: cache.formes,
             cles_valeurs: &cache.couches[i],
-            qkv: &tampons.qkv,
+            q: &tampons.q,
         };
         let sortie = &couche.sortie;
         let n = plan.places.len();
         let ecriture = tampons.melange.preparer(n, a.taille_q(), table.formes([sortie], n));
         contexte.calculer(equipe, (brouillons, &mut tampons.tranches), &mut tampons.y, &ecriture);
-        produit(table, equipe, &[sortie], &tampons.melange, &mut tampons.t);
+        produit(table, (equipe, &mut tampons.produits), &[sortie], &mut tampons.melange, &mut tampons.t);
     }
 
     /// MLP à porte, dans `t`.
@@ -205,8 +208,8 @@ impl Cpu {
         let ecriture = tampons.melange.preparer(n, m, table.formes([&couche.descente], n));
         let matrices = couche.porte_montee.each_ref();
         let travail = (matrices.as_slice(), Decoupe::DeFront(TUILES_PAR_BLOC));
-        let sortie = &mut tampons.porte_montee;
-        produit_suivi(table, equipe, travail, &tampons.entree, sortie, &|article, jeton, [porte, montee]| {
+        let outils = (&mut *equipe, &mut tampons.produits);
+        produit_suivi(table, outils, travail, &mut tampons.entree, &|article, jeton, [porte, montee]| {
             match a.activation {
                 Activation::Silu => table.silu_fois(porte, montee),
                 Activation::GeluTanh => table.gelu_fois(porte, montee),
@@ -214,7 +217,8 @@ impl Cpu {
             // SAFETY: un article n'est traité que par un fil ; ses colonnes sont les siennes.
             unsafe { table.ranger(porte, (jeton, article * BLOC), &ecriture) };
         });
-        produit(table, equipe, &[&couche.descente], &tampons.melange, &mut tampons.t);
+        let outils = (equipe, &mut tampons.produits);
+        produit(table, outils, &[&couche.descente], &mut tampons.melange, &mut tampons.t);
     }
 
     /// Ajoute la dernière sous-couche, puis calcule les logits voulus.
@@ -242,6 +246,6 @@ impl Cpu {
             // SAFETY: `par_lignes` ne donne une ligne qu'à un fil.
             unsafe { table.ranger(x, (rang, 0), &ecriture) };
         });
-        produit(table, equipe, &poids.tete, &tampons.entree, logits);
+        produit(table, (equipe, &mut tampons.produits), &poids.tete, &mut tampons.entree, logits);
     }
 }

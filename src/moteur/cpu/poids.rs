@@ -83,6 +83,13 @@ impl PoidsCpu {
         self.couches.fiche().octets + self.tete.iter().map(Matrice::octets).sum::<usize>()
     }
 
+    /// Rend au système les pages de la table des plongements qui ont été lues : chacune en amène une quinzaine de voisines,
+    /// et toute la table finirait en mémoire une seconde fois.
+    pub(super) fn oublier_plongements(&self) {
+        let octets = &self.plongements.octets;
+        octets.rendre(0..octets.len());
+    }
+
     /// Décode le plongement d'un jeton ; `tampon` sert d'une fois à l'autre.
     ///
     /// # Errors

@@ -31,9 +31,9 @@ pub(super) unsafe fn affine<const DOT: bool>(
                     let place = b * p.largeur + c;
                     let produit = entier::<DOT>(&w, p, place);
                     let y = sortie.as_mut_ptr().add(QUART * quart);
-                    let d = vmulq_n_f32(echelle, p.echelles[place]);
+                    let d = vmulq_n_f32(echelle, p.mesures[place].echelle);
                     let somme = vfmaq_f32(vld1q_f32(y), produit, d);
-                    vst1q_f32(y, vfmaq_n_f32(somme, minimum, p.sommes[place].total));
+                    vst1q_f32(y, vfmaq_n_f32(somme, minimum, p.mesures[place].total));
                 }
             }
         }
@@ -72,7 +72,7 @@ pub(super) unsafe fn dictionnaire<const D: usize, const DOT: bool>(
                     let (hauts, bas) = (entier::<DOT>(&w, p, place), entier::<DOT>(&fin, p, place));
                     let produit = vfmaq_n_f32(bas, hauts, 128.0);
                     let y = sortie.as_mut_ptr().add(QUART * quart);
-                    let d = vmulq_n_f32(echelle, p.echelles[place]);
+                    let d = vmulq_n_f32(echelle, p.mesures[place].echelle);
                     vst1q_f32(y, vfmaq_f32(vld1q_f32(y), produit, d));
                 }
             }

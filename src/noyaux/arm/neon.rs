@@ -10,6 +10,7 @@ use super::groupes;
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
+use crate::noyaux::kv::{REQUETES, TRANCHE};
 use crate::noyaux::{Produit, TableNoyaux, elementaires, table_elementaire};
 
 /// Lignes d'un quart de tuile : un registre.
@@ -127,27 +128,19 @@ unsafe fn quatre<const DOT: bool>(mut somme: int32x4_t, w: int8x16_t, q: int8x16
     }
 }
 
-/// Produits scalaires d'un bloc par une place, une moitié par nombre : `256 · Σ w·code + Σ w·reste`, zéro non
-/// retranché (sauf à 8 bits), à multiplier par l'échelle de la place.
+/// Produits scalaires d'un bloc par une place, une moitié par nombre, zéro non retranché (sauf à 8 bits), à multiplier par
+/// l'échelle de la place.
 ///
 /// # Safety
 /// `place` est une place du panneau ; si `DOT`, le processeur a `dotprod`.
 #[inline(always)]
 unsafe fn moities<const DOT: bool>(w: &[int8x16_t; 8], p: &Panneau<'_>, place: usize) -> [int32x4_t; 2] {
-    // SAFETY: quatre codes à la fois, parmi les 64 octets de la place, dans les longueurs vérifiées.
+    // SAFETY: quatre codes à la fois, parmi les 32 de la place, dans les longueurs vérifiées.
     unsafe {
         let mut sommes = [vdupq_n_s32(0); 2];
-        for plan in 0..2 {
-            for (j, w) in w.iter().enumerate() {
-                let q = p.codes[place].as_ptr().add(BLOC * plan + 4 * j).cast::<i32>().read_unaligned();
-                sommes[j / 4] = quatre::<DOT>(sommes[j / 4], *w, vreinterpretq_s8_s32(vdupq_n_s32(q)));
-            }
-            if plan == 0 {
-                sommes = [vshlq_n_s32::<8>(sommes[0]), vshlq_n_s32::<8>(sommes[1])];
-                if !p.fins[place] {
-                    break;
-                }
-            }
+        for (j, w) in w.iter().enumerate() {
+            let q = p.codes[place].as_ptr().add(4 * j).cast::<i32>().read_unaligned();
+            sommes[j / 4] = quatre::<DOT>(sommes[j / 4], *w, vreinterpretq_s8_s32(vdupq_n_s32(q)));
         }
         sommes
     }
@@ -221,16 +214,16 @@ unsafe fn blocs<const BITS: usize, const MINIMUM: bool, const DOT: bool>(
                     let place = b * p.largeur + c;
                     // À 8 bits, le zéro est retranché des codes ; avec un minimum, il n'y en a pas.
                     let zero = match BITS {
-                        4 if !MINIMUM => p.sommes[place].zero,
-                        5 if !MINIMUM => 2.0 * p.sommes[place].zero,
+                        4 if !MINIMUM => -8.0 * p.mesures[place].total,
+                        5 if !MINIMUM => -16.0 * p.mesures[place].total,
                         _ => 0.0,
                     };
                     let produit =
-                        vfmaq_n_f32(vdupq_n_f32(zero), entier::<DOT>(&w, p, place), p.echelles[place]);
+                        vfmaq_n_f32(vdupq_n_f32(zero), entier::<DOT>(&w, p, place), p.mesures[place].echelle);
                     let y = sortie.as_mut_ptr().add(QUART * quart);
                     let mut somme = vfmaq_f32(vld1q_f32(y), produit, echelle);
                     if MINIMUM {
-                        somme = vfmaq_n_f32(somme, minimum, p.sommes[place].total);
+                        somme = vfmaq_n_f32(somme, minimum, p.mesures[place].total);
                     }
                     vst1q_f32(y, somme);
                 }
@@ -265,9 +258,9 @@ unsafe fn superblocs<const BITS: usize, const DOT: bool>(
                     let place = b * p.largeur + c;
                     let produit = entier::<DOT>(&w, p, place);
                     let y = sortie.as_mut_ptr().add(QUART * quart);
-                    let d = vmulq_n_f32(echelle, p.echelles[place]);
+                    let d = vmulq_n_f32(echelle, p.mesures[place].echelle);
                     let somme = vfmaq_f32(vld1q_f32(y), produit, d);
-                    vst1q_f32(y, vfmsq_f32(somme, minimum, vdupq_n_f32(p.sommes[place].total)));
+                    vst1q_f32(y, vfmsq_f32(somme, minimum, vdupq_n_f32(p.mesures[place].total)));
                 }
             }
         }
@@ -299,13 +292,13 @@ unsafe fn superblocs_signes<const DOT: bool>(
                 for (c, sortie) in sorties.iter_mut().enumerate() {
                     let place = b * p.largeur + c;
                     let [u, v] = moities::<DOT>(&w, p, place);
-                    let zeros = p.sommes[place].moities;
-                    let reel = |i, zero: f32| {
-                        vfmaq_n_f32(vdupq_n_f32(4.0 * zero), vcvtq_f32_s32(i), p.echelles[place])
+                    let totaux = p.moities[place];
+                    let reel = |i, total: f32| {
+                        vfmaq_n_f32(vdupq_n_f32(-32.0 * total), vcvtq_f32_s32(i), p.mesures[place].echelle)
                     };
                     let y = sortie.as_mut_ptr().add(QUART * quart);
-                    let somme = vfmaq_f32(vld1q_f32(y), reel(u, zeros[0]), premiere);
-                    vst1q_f32(y, vfmaq_f32(somme, reel(v, zeros[1]), seconde));
+                    let somme = vfmaq_f32(vld1q_f32(y), reel(u, totaux[0]), premiere);
+                    vst1q_f32(y, vfmaq_f32(somme, reel(v, totaux[1]), seconde));
                 }
             }
         }
@@ -358,23 +351,25 @@ unsafe fn quatre_poids<const D: usize>(p: *const u8) -> float32x4_t {
     }
 }
 
-/// Scores de 16 clés.
+/// Scores des clés d'une tranche, tuile par tuile.
 ///
 /// # Safety
 /// Longueurs vérifiées par `TableNoyaux::scores`.
-unsafe fn scores(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: usize) {
-    for (q, sortie) in q.chunks_exact(dim).zip(sorties.chunks_mut(pas)) {
-        // SAFETY: `cles` a `dim` rangées de 16, une sortie au moins 16 places (vérifié par la table).
-        unsafe {
-            let mut s = [vdupq_n_f32(0.0); LIGNES / QUART];
-            for (d, q) in q.iter().enumerate() {
-                for (quart, s) in s.iter_mut().enumerate() {
-                    let k = quatre_f16(cles.as_ptr().add(d * LIGNES + quart * QUART).cast());
-                    *s = vfmaq_n_f32(*s, k, *q);
+unsafe fn scores(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mut [f32]) {
+    for (i, sorties) in sorties.chunks_mut(TRANCHE).take(n).enumerate() {
+        for (cles, sortie) in cles.chunks_exact(dim * LIGNES).zip(sorties.chunks_mut(LIGNES)) {
+            // SAFETY: `cles` a `dim` rangées de 16, une sortie 16 places (vérifié par la table).
+            unsafe {
+                let mut s = [vdupq_n_f32(0.0); LIGNES / QUART];
+                for (d, q) in q.chunks_exact(REQUETES).enumerate() {
+                    for (quart, s) in s.iter_mut().enumerate() {
+                        let k = quatre_f16(cles.as_ptr().add(d * LIGNES + quart * QUART).cast());
+                        *s = vfmaq_n_f32(*s, k, q[i]);
+                    }
                 }
-            }
-            for (quart, s) in s.into_iter().enumerate() {
-                vst1q_f32(sortie.as_mut_ptr().add(quart * QUART), s);
+                for (quart, s) in s.into_iter().enumerate() {
+                    vst1q_f32(sortie.as_mut_ptr().add(quart * QUART), s);
+                }
             }
         }
     }
@@ -384,19 +379,20 @@ unsafe fn scores(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: 
 ///
 /// # Safety
 /// Longueurs vérifiées par `TableNoyaux::ponderer`.
-unsafe fn ponderer(p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]) {
+unsafe fn ponderer(p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
     let entieres = dim / QUART * QUART;
-    for (p, y) in p.chunks(pas).zip(y.chunks_exact_mut(dim)) {
+    for (p, y) in p.chunks(TRANCHE).zip(y.chunks_exact_mut(dim)) {
         for d in (0..entieres).step_by(QUART) {
             // SAFETY: `d + 4 ≤ dim`, longueur de `y` et de chaque valeur.
             unsafe {
-                let mut cumul = vld1q_f32(y.as_ptr().add(d));
+                let mut cumul = vdupq_n_f32(0.0);
                 for (p, v) in p.iter().zip(v.chunks_exact(dim)) {
                     cumul = vfmaq_n_f32(cumul, quatre_f16(v.as_ptr().add(d).cast()), *p);
                 }
                 vst1q_f32(y.as_mut_ptr().add(d), cumul);
             }
         }
+        y[entieres..].fill(0.0);
         for (p, v) in p.iter().zip(v.chunks_exact(dim)) {
             for (y, v) in y[entieres..].iter_mut().zip(&v[entieres..]) {
                 *y += p * v.to_f32();

@@ -1,33 +1,25 @@
 //! AMX : produits de beaucoup de jetons sur des tuiles matricielles, en bf16.
 //!
-//! Les poids d'une bande de 128 lignes et de 512 colonnes sont décodés en bf16 une fois pour tous les jetons, dans
-//! un tampon qui tient dans le cache ; deux panneaux de 16 jetons et deux tuiles de 16 lignes donnent quatre
-//! cumuls en f32, assez pour que l'unité ne s'arrête jamais. Une passe de peu de jetons prend les noyaux AVX-512.
+//! Deux panneaux de 16 jetons et deux tuiles de 16 lignes donnent quatre cumuls en f32, assez pour que l'unité ne
+//! s'arrête jamais. Une passe de peu de jetons prend les noyaux AVX-512.
 //!
 //! Intel, *Intel 64 and IA-32 Architectures Optimization Reference Manual*, chapitre 20.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
-use std::mem::MaybeUninit;
 
 use super::avx512::{codes, seize_f16};
+use crate::noyaux::TableNoyaux;
 use crate::noyaux::activations::LARGEUR;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::dictionnaire::Dictionnaire;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
-use crate::noyaux::large::Bande;
-use crate::noyaux::{TableNoyaux, large};
-
-/// Octets d'une tuile matricielle pleine : 16 rangées de 64.
-const TUILE: usize = 1024;
-/// bf16 d'une tuile matricielle.
-const NOMBRES: usize = TUILE / size_of::<u16>();
-/// Blocs de 32 colonnes décodés à la fois.
-const BLOCS: usize = 16;
+use crate::noyaux::large::{Bande, Tuile, Unite, blocs};
 
 /// Table de ce niveau ; à n'employer que si le processeur l'a, et que le système l'a permis.
 pub(in crate::noyaux) fn table() -> TableNoyaux {
-    TableNoyaux { niveau: Niveau::Amx, large: Some(bande), ..super::avx512::table() }
+    let unite = Unite { decoder: decoder_tuile, produit: bande };
+    TableNoyaux { niveau: Niveau::Amx, large: Some(unite), ..super::avx512::table() }
 }
 
 /// Le processeur a-t-il AMX en bf16, et le système le permet-il à ce programme ?
@@ -65,94 +57,41 @@ const CONFIGURATION: Configuration = {
     Configuration(octets)
 };
 
-/// Poids décodés d'une bande, `[tuile][bloc]` : des tuiles matricielles. Un bloc est écrit avant d'être lu.
-#[repr(C, align(64))]
-struct Poids([u16; large::TUILES * BLOCS * NOMBRES]);
-
-/// Cumuls de 16 jetons et de 16 lignes, quand les sorties n'ont pas cette place.
-#[repr(C, align(64))]
-#[derive(Clone, Copy)]
-struct Cumuls([[f32; LIGNES]; LARGEUR]);
-
-/// Une bande de tuiles par tous les jetons.
+/// Deux panneaux par toutes les tuiles d'une bande.
 ///
 /// # Safety
-/// `large::produit` a vérifié les longueurs ; ce fil est seul à écrire ces sorties.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn bande(b: &Bande<'_>) {
-    let mut poids = MaybeUninit::<Poids>::uninit();
-    let poids: *mut u16 = poids.as_mut_ptr().cast();
-    // SAFETY: AMX est permis (`est_permis`) ; la configuration est valide.
-    unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIGURATION, options(nostack, readonly)) };
-    let nb_blocs = b.colonnes / BLOC;
-    for debut in (0..nb_blocs).step_by(BLOCS) {
-        let blocs = debut..nb_blocs.min(debut + BLOCS);
-        for (t, tuile) in b.tuiles().enumerate() {
-            for (i, bloc) in blocs.clone().enumerate() {
-                // SAFETY: bloc de la tuile, dans les longueurs vérifiées ; au plus `TUILES` tuiles et `BLOCS` blocs.
-                unsafe { decoder(b.disposition, tuile, bloc, poids.add((t * BLOCS + i) * NOMBRES)) };
-            }
-        }
-        for panneau in (0..b.n.div_ceil(LARGEUR)).step_by(2) {
-            for tuile in (0..b.tuiles().len()).step_by(2) {
-                // SAFETY: panneaux et tuiles de la bande, blocs décodés.
-                unsafe { quatre(b, poids, (panneau, tuile), (debut, blocs.len())) };
-            }
-        }
-    }
-    // SAFETY: rend les tuiles à leur état initial.
-    unsafe { asm!("tilerelease", options(nostack, nomem)) };
-}
-
-/// Deux panneaux par deux tuiles, sur les blocs décodés ; le panneau ou la tuile qui manque est refait à vide.
-///
-/// # Safety
-/// Comme [`bande`] ; `nb_blocs` blocs à partir de `debut` sont dans `poids`.
+/// `TableNoyaux::produit_large` a vérifié les longueurs.
 #[target_feature(enable = "avx512f")]
-#[inline]
-unsafe fn quatre(
-    b: &Bande<'_>,
-    poids: *const u16,
-    (panneau, tuile): (usize, usize),
-    (debut, nb_blocs): (usize, usize),
-) {
-    let panneaux = [panneau, (panneau + 1).min(b.n.div_ceil(LARGEUR) - 1)];
-    let tuiles = [tuile, (tuile + 1).min(b.tuiles().len() - 1)];
-    let mut bords = [[Cumuls([[0.0; LIGNES]; LARGEUR]); 2]; 2];
-    let mut places = [[(std::ptr::null_mut(), 0); 2]; 2];
-    for (i, &p) in panneaux.iter().enumerate() {
-        for (j, &t) in tuiles.iter().enumerate() {
-            let doublon = (i == 1 && p == panneau) || (j == 1 && t == tuile);
-            places[i][j] = match b.place(p, t).filter(|_| !doublon) {
-                Some(place) => (place, b.largeur * size_of::<f32>()),
-                None => {
-                    let bord = &mut bords[i][j];
-                    if debut > 0 && !doublon {
-                        b.lire(p, t, &mut bord.0);
-                    }
-                    (bord.0.as_mut_ptr().cast(), LIGNES * size_of::<f32>())
-                }
-            };
-        }
-    }
-    // SAFETY: les blocs `debut..` des panneaux et ceux des poids se suivent, 1 024 octets chacun ; chaque place a 16
-    // rangées de 16 nombres à cette distance.
+unsafe fn bande(b: &Bande<'_>, sorties: &mut [f32]) {
+    // Ce qui manque à une paire est refait à vide : le second panneau dans les lignes que personne ne lira, la seconde
+    // tuile ici.
+    let mut rebut = [[0.0; LIGNES]; LARGEUR];
+    let (rebut, pas_rebut) = (rebut.as_mut_ptr().cast(), LIGNES * size_of::<f32>());
+    let nb_blocs = blocs(b.colonnes);
+    let panneau = LARGEUR * b.colonnes;
+    let x = [b.x.as_ptr(), b.x[b.x.len() - panneau..].as_ptr()];
+    let sorties = sorties.as_mut_ptr();
+    // SAFETY: AMX est permis (`est_permis`) ; la configuration est valide. Chaque tuile a seize lignes dans chacune des
+    // 32 sorties, les panneaux et les poids leurs blocs, qui se suivent.
     unsafe {
-        let x = panneaux.map(|p| b.x.as_ptr().add((p * (b.colonnes / BLOC) + debut) * NOMBRES));
-        let w = tuiles.map(|t| poids.add(t * BLOCS * NOMBRES));
-        produit_2x2(x, w, nb_blocs, &places, debut == 0);
-    }
-    for (i, &p) in panneaux.iter().enumerate() {
-        for (j, &t) in tuiles.iter().enumerate() {
-            let doublon = (i == 1 && p == panneau) || (j == 1 && t == tuile);
-            if !doublon && b.place(p, t).is_none() {
-                b.ecrire(p, t, &bords[i][j].0);
-            }
+        asm!("ldtilecfg [{}]", in(reg) &CONFIGURATION, options(nostack, readonly));
+        for t in (0..b.decalages.len()).step_by(2) {
+            let suivante = b.decalages.get(t + 1);
+            let poids = |t: usize| b.poids.as_ptr().add(t * nb_blocs).cast::<u16>();
+            let w = [poids(t), poids(if suivante.is_some() { t + 1 } else { t })];
+            let place = |p: usize, d: usize| (sorties.add(p * LARGEUR * b.pas + d), b.pas * size_of::<f32>());
+            let places = [0, 1].map(|p| {
+                let seconde = suivante.map_or((rebut, pas_rebut), |&d| place(p, d));
+                [place(p, b.decalages[t]), seconde]
+            });
+            produit_2x2(x, w, nb_blocs, &places);
         }
+        // Rend les tuiles à leur état initial.
+        asm!("tilerelease", options(nostack, nomem));
     }
 }
 
-/// `places[i][j] (+)= x[i] · w[j]`, `nb_blocs` tuiles matricielles de chaque.
+/// `places[i][j] = x[i] · w[j]`, `nb_blocs` tuiles matricielles de chaque.
 ///
 /// # Safety
 /// `x` et `w` portent `nb_blocs ≥ 1` tuiles qui se suivent ; chaque place, 16 rangées de 64 octets à la distance
@@ -163,22 +102,11 @@ unsafe fn produit_2x2(
     w: [*const u16; 2],
     nb_blocs: usize,
     places: &[[(*mut f32, usize); 2]; 2],
-    vierges: bool,
 ) {
     let [[(c00, p00), (c01, p01)], [(c10, p10), (c11, p11)]] = *places;
     // SAFETY: promis par l'appelant. Le compilateur n'emploie jamais ces registres.
     unsafe {
-        if vierges {
-            asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
-        } else {
-            asm!(
-                "tileloadd tmm0, [{c00} + {p00}]", "tileloadd tmm1, [{c01} + {p01}]",
-                "tileloadd tmm2, [{c10} + {p10}]", "tileloadd tmm3, [{c11} + {p11}]",
-                c00 = in(reg) c00, p00 = in(reg) p00, c01 = in(reg) c01, p01 = in(reg) p01,
-                c10 = in(reg) c10, p10 = in(reg) p10, c11 = in(reg) c11, p11 = in(reg) p11,
-                options(nostack, readonly),
-            );
-        }
+        asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
         asm!(
             "2:",
             "tileloadd tmm4, [{x0} + {pas}]",
@@ -207,6 +135,18 @@ unsafe fn produit_2x2(
             c10 = in(reg) c10, p10 = in(reg) p10, c11 = in(reg) c11, p11 = in(reg) p11,
             options(nostack),
         );
+    }
+}
+
+/// Décode une tuile entière.
+///
+/// # Safety
+/// `TableNoyaux::decoder_large` a vérifié les longueurs.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn decoder_tuile(disposition: Disposition, tuile: &[u8], sortie: &mut [Tuile]) {
+    for (b, sortie) in sortie.iter_mut().enumerate() {
+        // SAFETY: un bloc de la tuile, dans les longueurs vérifiées.
+        unsafe { decoder(disposition, tuile, b, sortie.0.as_mut_ptr()) };
     }
 }
 

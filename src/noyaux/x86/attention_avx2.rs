@@ -5,67 +5,78 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::avx2::{MOITIE, huit_f16};
-use super::par_groupes;
+use super::{par_groupes, pour_chaque};
 use crate::noyaux::disposition::LIGNES;
+use crate::noyaux::kv::{REQUETES, TRANCHE};
 
-/// Scores de 16 clés.
+/// Scores des clés d'une tranche, tuile par tuile.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn scores(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: usize) {
-    par_groupes!(q.len() / dim, [4, 2, 1], |i, N| {
-        let mut s = [[_mm256_setzero_ps(); 2]; N];
-        for d in 0..dim {
-            // SAFETY: `cles` a `dim` rangées de 16, `q` `dim` valeurs par requête (vérifié par la table).
+pub(super) fn scores(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mut [f32]) {
+    for (t, cles) in cles.chunks_exact(dim * LIGNES).enumerate() {
+        par_groupes!(n, [4, 2, 1], |i, N| {
+            // SAFETY: `cles` a `dim` rangées de 16, `q` autant de rangées de requêtes, et la requête `i` 16 places pour cette
+            // tuile (vérifié par la table).
             unsafe {
-                let debut = cles.as_ptr().add(d * LIGNES).cast::<u8>();
-                let k = [huit_f16(debut), huit_f16(debut.add(16))];
-                for (r, s) in s.iter_mut().enumerate() {
-                    let q = _mm256_set1_ps(*q.as_ptr().add((i + r) * dim + d));
-                    s[0] = _mm256_fmadd_ps(k[0], q, s[0]);
-                    s[1] = _mm256_fmadd_ps(k[1], q, s[1]);
-                }
+                let place = sorties.as_mut_ptr().add(i * TRANCHE + t * LIGNES);
+                scores_n::<N>(q.as_ptr().add(i), dim, cles.as_ptr(), place);
             }
+        });
+    }
+}
+
+/// # Safety
+/// `q` porte `N` requêtes d'un panneau, `cles` `dim` rangées de 16 ; `sorties` a 16 places toutes les `TRANCHE`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn scores_n<const N: usize>(q: *const f32, dim: usize, cles: *const f16, sorties: *mut f32) {
+    let [mut bas, mut hauts] = [[_mm256_setzero_ps(); N]; 2];
+    for d in 0..dim {
+        // SAFETY: promis par l'appelant.
+        unsafe {
+            let debut = cles.add(d * LIGNES).cast::<u8>();
+            let (k, l) = (huit_f16(debut), huit_f16(debut.add(2 * MOITIE)));
+            pour_chaque!(N, |C| {
+                let q = _mm256_set1_ps(*q.add(d * REQUETES + C));
+                bas[C] = _mm256_fmadd_ps(k, q, bas[C]);
+                hauts[C] = _mm256_fmadd_ps(l, q, hauts[C]);
+            });
         }
-        for (r, s) in s.into_iter().enumerate() {
-            // SAFETY: 16 places à `i · pas` (vérifié par la table).
-            unsafe {
-                _mm256_storeu_ps(sorties.as_mut_ptr().add((i + r) * pas), s[0]);
-                _mm256_storeu_ps(sorties.as_mut_ptr().add((i + r) * pas).add(MOITIE), s[1]);
-            }
-        }
-    });
+    }
+    // SAFETY: promis par l'appelant.
+    unsafe {
+        pour_chaque!(N, |C| {
+            _mm256_storeu_ps(sorties.add(C * TRANCHE), bas[C]);
+            _mm256_storeu_ps(sorties.add(C * TRANCHE + MOITIE), hauts[C]);
+        });
+    }
 }
 
 /// Somme pondérée de valeurs, 8 dimensions à la fois, puis une à une.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn ponderer(p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]) {
+pub(super) fn ponderer(p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
     let nb = v.len() / dim;
     let entieres = dim / MOITIE * MOITIE;
     for d in (0..entieres).step_by(MOITIE) {
-        par_groupes!(y.len() / dim, [4, 2, 1], |i, N| {
-            // SAFETY: `d + 8 ≤ dim` ; `y` a `n` lignes de `dim`, `v` en a `nb`.
+        par_groupes!(y.len() / dim, [8, 4, 2, 1], |i, N| {
+            let mut cumuls = [_mm256_setzero_ps(); N];
+            // SAFETY: `d + 8 ≤ dim` ; `y` a `n` lignes de `dim`, `v` en a `nb`, `p` autant de poids par ligne de `y`.
             unsafe {
-                let place = |r: usize| (i + r) * dim + d;
-                let mut cumul = [_mm256_setzero_ps(); N];
-                for (r, cumul) in cumul.iter_mut().enumerate() {
-                    *cumul = _mm256_loadu_ps(y.as_ptr().add(place(r)));
-                }
                 for j in 0..nb {
                     let valeurs = huit_f16(v.as_ptr().add(j * dim + d).cast());
-                    for (r, cumul) in cumul.iter_mut().enumerate() {
-                        *cumul = _mm256_fmadd_ps(
-                            _mm256_set1_ps(*p.as_ptr().add((i + r) * pas + j)),
-                            valeurs,
-                            *cumul,
-                        );
-                    }
+                    let p = p.as_ptr().add(i * TRANCHE + j);
+                    pour_chaque!(N, |C| {
+                        cumuls[C] = _mm256_fmadd_ps(_mm256_set1_ps(*p.add(C * TRANCHE)), valeurs, cumuls[C]);
+                    });
                 }
-                for (r, cumul) in cumul.into_iter().enumerate() {
-                    _mm256_storeu_ps(y.as_mut_ptr().add(place(r)), cumul);
-                }
+                let y = y.as_mut_ptr().add(i * dim + d);
+                pour_chaque!(N, |C| {
+                    _mm256_storeu_ps(y.add(C * dim), cumuls[C]);
+                });
             }
         });
     }
-    for (p, y) in p.chunks(pas).zip(y.chunks_exact_mut(dim)) {
+    for (p, y) in p.chunks(TRANCHE).zip(y.chunks_exact_mut(dim)) {
+        y[entieres..].fill(0.0);
         for (p, v) in p.iter().zip(v.chunks_exact(dim)) {
             for (y, v) in y[entieres..].iter_mut().zip(&v[entieres..]) {
                 *y += p * v.to_f32();

@@ -1,4 +1,8 @@
 //! Attention, AVX-512 : scores des clés et somme pondérée des valeurs.
+//!
+//! Un score, ou une dimension d'une sortie, se cumule dans un seul registre, toujours dans le même ordre. Peu de requêtes
+//! n'en emploient pas assez pour cacher la latence d'une addition : elles prennent alors plusieurs tuiles de clés, ou
+//! plusieurs morceaux de dimensions, à la fois.
 
 use std::arch::x86_64::*;
 
@@ -7,90 +11,151 @@ use half::f16;
 use super::avx512::{partout, seize_f16};
 use super::{par_groupes, pour_chaque};
 use crate::noyaux::disposition::LIGNES;
+use crate::noyaux::kv::{REQUETES, TRANCHE};
 
-/// Scores de 16 clés.
+/// Scores des clés d'une tranche.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn scores(q: &[f32], dim: usize, cles: &[f16], sorties: &mut [f32], pas: usize) {
-    par_groupes!(q.len() / dim, [8, 4, 2, 1], |i, N| {
-        // SAFETY: `cles` a `dim` rangées de 16, `q` `dim` valeurs par requête, et 16 places sont à `i · pas` (vérifié
-        // par la table).
-        unsafe { scores_n::<N>(q.as_ptr().add(i * dim), dim, cles, sorties.as_mut_ptr().add(i * pas), pas) }
+pub(super) fn scores(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mut [f32]) {
+    let tuiles = cles.len() / (dim * LIGNES);
+    par_groupes!(n, [16, 8, 4, 2, 1], |i, N| {
+        // SAFETY: `q` a `dim` rangées de requêtes, `cles` autant de rangées de 16 par tuile, et chaque requête 16 places
+        // par tuile (vérifié par la table).
+        unsafe {
+            let (q, sorties) = (q.as_ptr().add(i), sorties.as_mut_ptr().add(i * TRANCHE));
+            match N {
+                16 => scores_n::<N, 1>(q, dim, (cles.as_ptr(), tuiles), sorties),
+                8 => scores_n::<N, 2>(q, dim, (cles.as_ptr(), tuiles), sorties),
+                _ => scores_n::<N, 4>(q, dim, (cles.as_ptr(), tuiles), sorties),
+            }
+        }
     });
 }
 
-/// Deux cumuls par requête, dimensions paires et impaires.
+/// Toutes les tuiles pour `N` requêtes, `T` à la fois.
 ///
 /// # Safety
-/// `q` porte `N` requêtes, `cles` `dim` rangées de 16 ; `sorties` a 16 places tous les `pas`.
+/// `q` porte `N` requêtes d'un panneau ; `cles`, `tuiles` tuiles de `dim` rangées ; `sorties`, 16 places par tuile toutes
+/// les `TRANCHE`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-unsafe fn scores_n<const N: usize>(q: *const f32, dim: usize, cles: &[f16], sorties: *mut f32, pas: usize) {
-    let [mut pairs, mut impairs] = [[_mm512_setzero_ps(); N]; 2];
+unsafe fn scores_n<const N: usize, const T: usize>(
+    q: *const f32,
+    dim: usize,
+    (cles, tuiles): (*const f16, usize),
+    sorties: *mut f32,
+) {
+    let mut t = 0;
     // SAFETY: promis par l'appelant.
     unsafe {
-        let cle = |d: usize| seize_f16(cles.as_ptr().add(d * LIGNES).cast());
-        for d in (0..dim & !1).step_by(2) {
-            let (k, l) = (cle(d), cle(d + 1));
-            pour_chaque!(N, |C| {
-                pairs[C] = _mm512_fmadd_ps(k, partout(q.add(C * dim + d)), pairs[C]);
-                impairs[C] = _mm512_fmadd_ps(l, partout(q.add(C * dim + d + 1)), impairs[C]);
-            });
+        while t + T <= tuiles {
+            scores_t::<N, T>(q, dim, cles.add(t * dim * LIGNES), sorties.add(t * LIGNES));
+            t += T;
         }
-        if dim % 2 == 1 {
-            let k = cle(dim - 1);
-            pour_chaque!(N, |C| {
-                pairs[C] = _mm512_fmadd_ps(k, partout(q.add(C * dim + dim - 1)), pairs[C]);
-            });
+        while t < tuiles {
+            scores_t::<N, 1>(q, dim, cles.add(t * dim * LIGNES), sorties.add(t * LIGNES));
+            t += 1;
         }
-        pour_chaque!(N, |C| {
-            _mm512_storeu_ps(sorties.add(C * pas), _mm512_add_ps(pairs[C], impairs[C]));
-        });
     }
 }
 
-/// Somme pondérée de valeurs, 16 dimensions à la fois ; la dernière tranche est masquée.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn ponderer(p: &[f32], pas: usize, dim: usize, v: &[f16], y: &mut [f32]) {
-    for d in (0..dim).step_by(LIGNES) {
-        par_groupes!(y.len() / dim, [8, 4, 2, 1], |i, N| {
-            // SAFETY: `y` a `n` lignes de `dim` valeurs, `p` des poids à `i · pas`, un par ligne de `v` (vérifié par la
-            // table).
-            unsafe {
-                let (p, y) = (p.as_ptr().add(i * pas), y.as_mut_ptr().add(i * dim));
-                ponderer_n::<N>((p, pas), (dim, d), v, y);
-            }
-        });
-    }
-}
-
-/// Dimensions `d..d + 16` de `N` requêtes.
+/// `T` tuiles pour `N` requêtes.
 ///
 /// # Safety
-/// `p` a `v.len() / dim` poids tous les `pas`, `y` `N` lignes de `dim` valeurs ; `d < dim`.
+/// Comme [`scores_n`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-unsafe fn ponderer_n<const N: usize>(
-    (p, pas): (*const f32, usize),
+unsafe fn scores_t<const N: usize, const T: usize>(
+    q: *const f32,
+    dim: usize,
+    cles: *const f16,
+    sorties: *mut f32,
+) {
+    let mut cumuls = [[_mm512_setzero_ps(); T]; N];
+    // SAFETY: promis par l'appelant.
+    unsafe {
+        for d in 0..dim {
+            let q = q.add(d * REQUETES);
+            pour_chaque!(T, |K| {
+                let cle = seize_f16(cles.add((K * dim + d) * LIGNES).cast());
+                pour_chaque!(N, |C| {
+                    cumuls[C][K] = _mm512_fmadd_ps(cle, partout(q.add(C)), cumuls[C][K]);
+                });
+            });
+        }
+        pour_chaque!(T, |K| {
+            pour_chaque!(N, |C| {
+                _mm512_storeu_ps(sorties.add(C * TRANCHE + K * LIGNES), cumuls[C][K]);
+            });
+        });
+    }
+}
+
+/// Somme pondérée de valeurs, 16 dimensions à la fois ; le dernier morceau est masqué.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn ponderer(p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
+    par_groupes!(y.len() / dim, [16, 8, 4, 2, 1], |i, N| {
+        // SAFETY: `y` a `n` lignes de `dim` valeurs, `p` un poids par ligne de `v` (vérifié par la table).
+        unsafe {
+            let (p, y) = (p.as_ptr().add(i * TRANCHE), y.as_mut_ptr().add(i * dim));
+            match N {
+                16 => ponderer_n::<N, 1>(p, dim, v, y),
+                8 => ponderer_n::<N, 2>(p, dim, v, y),
+                _ => ponderer_n::<N, 4>(p, dim, v, y),
+            }
+        }
+    });
+}
+
+/// Toutes les dimensions de `N` requêtes, `D` morceaux à la fois.
+///
+/// # Safety
+/// `p` a `v.len() / dim` poids tous les `TRANCHE`, `y` `N` lignes de `dim` valeurs.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+unsafe fn ponderer_n<const N: usize, const D: usize>(p: *const f32, dim: usize, v: &[f16], y: *mut f32) {
+    let mut d = 0;
+    // SAFETY: promis par l'appelant.
+    unsafe {
+        while d + D * LIGNES <= dim {
+            ponderer_d::<N, D>(p, (dim, d), v, y);
+            d += D * LIGNES;
+        }
+        while d < dim {
+            ponderer_d::<N, 1>(p, (dim, d), v, y);
+            d += LIGNES;
+        }
+    }
+}
+
+/// `D` morceaux de dimensions à partir de `d` ; s'il n'y en a qu'un, il peut déborder de la ligne.
+///
+/// # Safety
+/// Comme [`ponderer_n`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+unsafe fn ponderer_d<const N: usize, const D: usize>(
+    p: *const f32,
     (dim, d): (usize, usize),
     v: &[f16],
     y: *mut f32,
 ) {
     let masque = ((1u32 << (dim - d).min(LIGNES)) - 1) as __mmask16;
-    let mut cumuls = [_mm512_setzero_ps(); N];
+    let mut cumuls = [[_mm512_setzero_ps(); D]; N];
     // SAFETY: promis par l'appelant ; le masque borne chaque accès à la ligne.
     unsafe {
-        pour_chaque!(N, |C| {
-            cumuls[C] = _mm512_maskz_loadu_ps(masque, y.add(C * dim + d));
-        });
         for j in 0..v.len() / dim {
-            let mots = _mm256_maskz_loadu_epi16(masque, v.as_ptr().add(j * dim + d).cast());
-            let valeurs = _mm512_cvtph_ps(mots);
-            pour_chaque!(N, |C| {
-                cumuls[C] = _mm512_fmadd_ps(partout(p.add(C * pas + j)), valeurs, cumuls[C]);
+            let (v, p) = (v.as_ptr().add(j * dim + d), p.add(j));
+            pour_chaque!(D, |K| {
+                let valeurs = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(masque, v.add(K * LIGNES).cast()));
+                pour_chaque!(N, |C| {
+                    cumuls[C][K] = _mm512_fmadd_ps(partout(p.add(C * TRANCHE)), valeurs, cumuls[C][K]);
+                });
             });
         }
-        pour_chaque!(N, |C| {
-            _mm512_mask_storeu_ps(y.add(C * dim + d), masque, cumuls[C]);
+        pour_chaque!(D, |K| {
+            pour_chaque!(N, |C| {
+                _mm512_mask_storeu_ps(y.add(C * dim + d + K * LIGNES), masque, cumuls[C][K]);
+            });
         });
     }
 }

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use super::attention_avx2::{ponderer, scores};
 use super::groupes_avx2 as groupes;
-use super::{a_des_restes, par_groupes, precharger, produits, selon_restes};
+use super::{par_groupes, precharger, produits};
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
@@ -114,44 +114,15 @@ pub(super) unsafe fn scalaires<const BITS: usize>(w: &[__m256i; 8], q: *const i8
     [quatre(0), quatre(4)]
 }
 
-/// Produits scalaires d'un bloc par une place, une moitié par nombre : `256 · Σ w·code + Σ w·reste`, zéro non
-/// retranché (sauf à 8 bits), à multiplier par l'échelle de la place ; sans `RESTES`, ils sont nuls.
+/// Produit scalaire d'un bloc par une place, zéro non retranché (sauf à 8 bits), à multiplier par l'échelle de la place.
 ///
 /// # Safety
 /// `place` est une place du panneau.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-unsafe fn moities<const BITS: usize, const RESTES: bool>(
-    w: &[__m256i; 8],
-    p: &Panneau<'_>,
-    place: usize,
-) -> [__m256i; 2] {
+pub(super) unsafe fn entier<const BITS: usize>(w: &[__m256i; 8], p: &Panneau<'_>, place: usize) -> __m256 {
     // SAFETY: promis par l'appelant.
-    unsafe {
-        let x = p.codes.as_ptr().add(place).cast::<i8>();
-        let [a, b] = scalaires::<BITS>(w, x);
-        let [a, b] = [_mm256_slli_epi32::<8>(a), _mm256_slli_epi32::<8>(b)];
-        if !RESTES {
-            return [a, b];
-        }
-        let [c, d] = scalaires::<BITS>(w, x.add(BLOC));
-        [_mm256_add_epi32(a, c), _mm256_add_epi32(b, d)]
-    }
-}
-
-/// Somme des deux [`moities`].
-///
-/// # Safety
-/// `place` est une place du panneau.
-#[target_feature(enable = "avx2,fma")]
-#[inline]
-pub(super) unsafe fn entier<const BITS: usize, const RESTES: bool>(
-    w: &[__m256i; 8],
-    p: &Panneau<'_>,
-    place: usize,
-) -> __m256 {
-    // SAFETY: promis par l'appelant.
-    let [a, b] = unsafe { moities::<BITS, RESTES>(w, p, place) };
+    let [a, b] = unsafe { scalaires::<BITS>(w, p.codes.as_ptr().add(place).cast()) };
     _mm256_cvtepi32_ps(_mm256_add_epi32(a, b))
 }
 
@@ -215,25 +186,23 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
                 precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe());
             }
             let (echelle, minimum) = (huit_f16(e), if MINIMUM { huit_f16(e.add(32)) } else { y[0] });
-            selon_restes!(a_des_restes::<N>(p, place), |RESTES| {
-                for (c, y) in y.iter_mut().enumerate() {
-                    let produit = entier::<BITS, RESTES>(&w, p, place + c);
-                    let sommes = &*p.sommes.as_ptr().add(place + c);
-                    let x = _mm256_set1_ps(*p.echelles.as_ptr().add(place + c));
-                    if MINIMUM {
-                        *y = _mm256_fmadd_ps(produit, _mm256_mul_ps(echelle, x), *y);
-                        *y = _mm256_fmadd_ps(minimum, _mm256_set1_ps(sommes.total), *y);
-                    } else {
-                        // À 8 bits, le zéro est déjà retranché.
-                        let zero = match BITS {
-                            4 => sommes.zero,
-                            5 => 2.0 * sommes.zero,
-                            _ => 0.0,
-                        };
-                        *y = _mm256_fmadd_ps(_mm256_fmadd_ps(produit, x, _mm256_set1_ps(zero)), echelle, *y);
-                    }
+            for (c, y) in y.iter_mut().enumerate() {
+                let produit = entier::<BITS>(&w, p, place + c);
+                let mesure = &*p.mesures.as_ptr().add(place + c);
+                let x = _mm256_set1_ps(mesure.echelle);
+                if MINIMUM {
+                    *y = _mm256_fmadd_ps(produit, _mm256_mul_ps(echelle, x), *y);
+                    *y = _mm256_fmadd_ps(minimum, _mm256_set1_ps(mesure.total), *y);
+                } else {
+                    // À 8 bits, le zéro est déjà retranché.
+                    let zero = match BITS {
+                        4 => -8.0 * mesure.total,
+                        5 => -16.0 * mesure.total,
+                        _ => 0.0,
+                    };
+                    *y = _mm256_fmadd_ps(_mm256_fmadd_ps(produit, x, _mm256_set1_ps(zero)), echelle, *y);
                 }
-            });
+            }
         }
     }
     ecrire(&y, &mut sorties[c0..], moitie);
@@ -284,15 +253,14 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
                 let entiers =
                     |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())));
                 let (echelle, minimum) = (entiers(e), entiers(e.add(LIGNES)));
-                selon_restes!(a_des_restes::<N>(p, place), |RESTES| {
-                    for c in 0..N {
-                        let produit = entier::<BITS, RESTES>(&w, p, place + c);
-                        let d = _mm256_mul_ps(echelle, _mm256_set1_ps(*p.echelles.as_ptr().add(place + c)));
-                        produits[c] = _mm256_fmadd_ps(produit, d, produits[c]);
-                        let somme = _mm256_set1_ps((*p.sommes.as_ptr().add(place + c)).total);
-                        minima[c] = _mm256_fmadd_ps(minimum, somme, minima[c]);
-                    }
-                });
+                for c in 0..N {
+                    let produit = entier::<BITS>(&w, p, place + c);
+                    let d =
+                        _mm256_mul_ps(echelle, _mm256_set1_ps((*p.mesures.as_ptr().add(place + c)).echelle));
+                    produits[c] = _mm256_fmadd_ps(produit, d, produits[c]);
+                    let somme = _mm256_set1_ps((*p.mesures.as_ptr().add(place + c)).total);
+                    minima[c] = _mm256_fmadd_ps(minimum, somme, minima[c]);
+                }
             }
         }
         // SAFETY: superbloc `s` de la tuile.
@@ -346,18 +314,16 @@ unsafe fn superblocs_signes_n<const N: usize>(
                 let signees =
                     |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
                 let (premiere, seconde) = (signees(e), signees(e.add(LIGNES)));
-                selon_restes!(a_des_restes::<N>(p, place), |RESTES| {
-                    for (c, produit) in produits.iter_mut().enumerate() {
-                        let [u, v] = moities::<6, RESTES>(&w, p, place + c);
-                        let zeros = (*p.sommes.as_ptr().add(place + c)).moities;
-                        let x = _mm256_set1_ps(*p.echelles.as_ptr().add(place + c));
-                        let reel = |i, zero: f32| {
-                            _mm256_fmadd_ps(_mm256_cvtepi32_ps(i), x, _mm256_set1_ps(4.0 * zero))
-                        };
-                        *produit = _mm256_fmadd_ps(reel(u, zeros[0]), premiere, *produit);
-                        *produit = _mm256_fmadd_ps(reel(v, zeros[1]), seconde, *produit);
-                    }
-                });
+                for (c, produit) in produits.iter_mut().enumerate() {
+                    let [u, v] = scalaires::<6>(&w, p.codes.as_ptr().add(place + c).cast());
+                    let totaux = *p.moities.as_ptr().add(place + c);
+                    let x = _mm256_set1_ps((*p.mesures.as_ptr().add(place + c)).echelle);
+                    let reel = |i, total: f32| {
+                        _mm256_fmadd_ps(_mm256_cvtepi32_ps(i), x, _mm256_set1_ps(-32.0 * total))
+                    };
+                    *produit = _mm256_fmadd_ps(reel(u, totaux[0]), premiere, *produit);
+                    *produit = _mm256_fmadd_ps(reel(v, totaux[1]), seconde, *produit);
+                }
             }
         }
         // SAFETY: superbloc `s` de la tuile.

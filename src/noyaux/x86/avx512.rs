@@ -7,22 +7,24 @@ use std::arch::x86_64::*;
 
 use super::attention_avx512::{ponderer, scores};
 use super::groupes_avx512 as groupes;
-use super::{a_des_restes, par_groupes, pour_chaque, precharger, produits};
-use crate::noyaux::activations::{PLACE, Panneau};
+use super::isolees_avx512::isoler;
+use super::{par_groupes, pour_chaque, precharger, produits};
+use crate::noyaux::activations::{ANCRE, Panneau};
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
-use crate::noyaux::{TableNoyaux, table_elementaire};
+use crate::noyaux::{TableNoyaux, par_disposition, table_elementaire};
 
 /// Table de ce niveau ; à n'employer que si le processeur l'a.
 pub(in crate::noyaux) fn table() -> TableNoyaux {
-    table_elementaire!(
+    let elementaire = table_elementaire!(
         Niveau::Avx512,
         produits!(),
         scores,
         ponderer,
         super::entrees_avx512::quantifier_bloc,
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
-    )
+    );
+    TableNoyaux { isoler: par_disposition!(isoler), ..elementaire }
 }
 
 /// Codes d'un bloc, huit rangées de quatre colonnes.
@@ -87,42 +89,37 @@ pub(super) unsafe fn quatre<const O: usize>(mut somme: __m512i, w: __m512i, q: *
     somme
 }
 
-/// Produits scalaires des rangées `$debut` à `$fin` d'un bloc par `$n` places, `[__m512; $n]` : `256 · Σ w·code + Σ
-/// w·reste`, zéro non retranché, à multiplier par l'échelle de la place. Les places doivent être du panneau.
+/// Produits des rangées `$debut` à `$fin` d'un bloc par `$n` places, échelle des entrées comprise, `[__m512; $n]`. Le
+/// zéro des poids n'est pas retranché, sauf si `$huit`, quand il vaut 8. Les places doivent être du panneau.
 ///
 /// Jeton par jeton dans chaque rangée : autant de chaînes de sommes que de jetons, dont aucune n'attend. Une macro : une
 /// fonction de cette taille ne serait pas compilée sur place, et ses résultats passeraient par la mémoire.
-macro_rules! scalaires {
-    ($w:expr, $debut:literal..$fin:literal, $p:expr, $place:expr, $n:expr) => {{
-        let mut sommes = [_mm512_setzero_si512(); $n];
+macro_rules! reels {
+    ($w:expr, $debut:literal..$fin:literal, $p:expr, $place:expr, $n:expr, $huit:expr) => {{
+        let mesures = $p.mesures.as_ptr().add($place);
+        let mut sommes = [_mm512_castps_si512(_mm512_set1_ps(ANCRE)); $n];
+        if $huit {
+            pour_chaque!($n, |C| {
+                sommes[C] = _mm512_set1_epi32((*mesures.add(C)).depart);
+            });
+        }
         let q = $p.codes.as_ptr().add($place).cast::<i8>();
         pour_chaque!(8, |J| {
             if J + 1 > $debut && J < $fin {
                 pour_chaque!($n, |C| {
-                    sommes[C] = quatre::<{ PLACE * C + 4 * J }>(sommes[C], $w[J], q);
+                    sommes[C] = quatre::<{ BLOC * C + 4 * J }>(sommes[C], $w[J], q);
                 });
             }
         });
+        let mut reels = [_mm512_setzero_ps(); $n];
         pour_chaque!($n, |C| {
-            sommes[C] = _mm512_slli_epi32::<8>(sommes[C]);
+            let (echelle, ancre) = (&raw const (*mesures.add(C)).echelle, &raw const (*mesures.add(C)).ancre);
+            reels[C] = _mm512_fmadd_ps(_mm512_castsi512_ps(sommes[C]), partout(echelle), partout(ancre));
         });
-        if a_des_restes::<$n>($p, $place) {
-            pour_chaque!(8, |J| {
-                if J + 1 > $debut && J < $fin {
-                    pour_chaque!($n, |C| {
-                        sommes[C] = quatre::<{ PLACE * C + BLOC + 4 * J }>(sommes[C], $w[J], q);
-                    });
-                }
-            });
-        }
-        let mut produits = [_mm512_setzero_ps(); $n];
-        pour_chaque!($n, |C| {
-            produits[C] = _mm512_cvtepi32_ps(sommes[C]);
-        });
-        produits
+        reels
     }};
 }
-pub(super) use scalaires;
+pub(super) use reels;
 
 /// Le même nombre dans les 16 voies.
 ///
@@ -185,26 +182,23 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
             }
             let (echelle, minimum) = (seize_f16(e), if MINIMUM { seize_f16(e.add(32)) } else { y[0] });
 
-            let produits = scalaires!(w, 0..8, p, place, N);
+            let reels = reels!(w, 0..8, p, place, N, BITS == 4 && !MINIMUM);
             pour_chaque!(N, |C| {
-                let (place, produit) = (place + C, produits[C]);
-                let sommes = p.sommes.as_ptr().add(place);
-                let x = partout(p.echelles.as_ptr().add(place));
+                let mut reel = reels[C];
+                let total = &raw const (*p.mesures.as_ptr().add(place + C)).total;
                 if MINIMUM {
-                    y[C] = _mm512_fmadd_ps(minimum, partout(&raw const (*sommes).total), y[C]);
+                    y[C] = _mm512_fmadd_ps(minimum, partout(total), y[C]);
                 }
-                if MINIMUM && BITS < 8 {
-                    y[C] = _mm512_fmadd_ps(produit, _mm512_mul_ps(echelle, x), y[C]);
-                } else {
-                    // Le zéro se retranche avec la somme des entrées, multipliée d'avance par −8.
-                    let zero = partout(&raw const (*sommes).zero);
-                    let centre = match BITS {
-                        4 => _mm512_fmadd_ps(produit, x, zero),
-                        5 => _mm512_fmadd_ps(zero, _mm512_set1_ps(2.0), _mm512_mul_ps(produit, x)),
-                        _ => _mm512_fmadd_ps(zero, _mm512_set1_ps(16.0), _mm512_mul_ps(produit, x)),
-                    };
-                    y[C] = _mm512_fmadd_ps(centre, echelle, y[C]);
+                // Un zéro autre que 8 se retranche avec la somme des entrées.
+                let zero = match (BITS, MINIMUM) {
+                    (5, false) => 16.0,
+                    (8, _) => 128.0,
+                    _ => 0.0,
+                };
+                if zero > 0.0 {
+                    reel = _mm512_fnmadd_ps(partout(total), _mm512_set1_ps(zero), reel);
                 }
+                y[C] = _mm512_fmadd_ps(reel, echelle, y[C]);
             });
         }
     }
@@ -265,12 +259,11 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())));
                 let (echelle, minimum) = (entiers(e), entiers(e.add(LIGNES)));
 
-                let entiers = scalaires!(w, 0..8, p, place, N);
+                let reels = reels!(w, 0..8, p, place, N, false);
                 pour_chaque!(N, |C| {
                     let place = place + C;
-                    let d = _mm512_mul_ps(echelle, partout(p.echelles.as_ptr().add(place)));
-                    produits[C] = _mm512_fmadd_ps(entiers[C], d, produits[C]);
-                    let total = partout(&raw const (*p.sommes.as_ptr().add(place)).total);
+                    produits[C] = _mm512_fmadd_ps(reels[C], echelle, produits[C]);
+                    let total = partout(&raw const (*p.mesures.as_ptr().add(place)).total);
                     minima[C] = _mm512_fmadd_ps(minimum, total, minima[C]);
                 });
             }
@@ -325,16 +318,11 @@ unsafe fn superblocs_signes_n<const N: usize>(
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
                 let (premiere, seconde) = (signees(e), signees(e.add(LIGNES)));
 
-                let (bas, hauts) = (scalaires!(w, 0..4, p, place, N), scalaires!(w, 4..8, p, place, N));
+                let (bas, hauts) = (reels!(w, 0..4, p, place, N, false), reels!(w, 4..8, p, place, N, false));
                 pour_chaque!(N, |C| {
-                    let place = place + C;
-                    let x = partout(p.echelles.as_ptr().add(place));
-                    let sommes = p.sommes.as_ptr().add(place);
-                    let quatre = _mm512_set1_ps(4.0);
-                    let bas = _mm512_mul_ps(bas[C], x);
-                    let bas = _mm512_fmadd_ps(partout(&raw const (*sommes).moities[0]), quatre, bas);
-                    let haut = _mm512_mul_ps(hauts[C], x);
-                    let haut = _mm512_fmadd_ps(partout(&raw const (*sommes).moities[1]), quatre, haut);
+                    let (moities, zero) = (p.moities.as_ptr().add(place + C).cast(), _mm512_set1_ps(32.0));
+                    let bas = _mm512_fnmadd_ps(partout(moities), zero, bas[C]);
+                    let haut = _mm512_fnmadd_ps(partout(moities.add(1)), zero, hauts[C]);
                     produits[C] = _mm512_fmadd_ps(bas, premiere, produits[C]);
                     produits[C] = _mm512_fmadd_ps(haut, seconde, produits[C]);
                 });

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{MOITIE, codes, ecrire, entier, huit_f16};
-use super::{a_des_restes, par_groupes, precharger, selon_restes};
+use super::{par_groupes, precharger};
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::dictionnaire::Dictionnaire;
 use crate::noyaux::disposition::{BLOC, Disposition, LIGNES};
@@ -43,15 +43,13 @@ unsafe fn affine_n<const N: usize>(
             let w = codes::<4>(debut);
             let e = tuile.as_ptr().add(D.echelles(b) + 2 * MOITIE * moitie);
             let (echelle, minimum) = (huit_f16(e), huit_f16(e.add(2 * LIGNES)));
-            selon_restes!(a_des_restes::<N>(p, place), |RESTES| {
-                for (c, y) in y.iter_mut().enumerate() {
-                    let produit = entier::<4, RESTES>(&w, p, place + c);
-                    let d = _mm256_mul_ps(echelle, _mm256_set1_ps(*p.echelles.as_ptr().add(place + c)));
-                    *y = _mm256_fmadd_ps(produit, d, *y);
-                    let somme = (*p.sommes.as_ptr().add(place + c)).total;
-                    *y = _mm256_fmadd_ps(minimum, _mm256_set1_ps(somme), *y);
-                }
-            });
+            for (c, y) in y.iter_mut().enumerate() {
+                let produit = entier::<4>(&w, p, place + c);
+                let d = _mm256_mul_ps(echelle, _mm256_set1_ps((*p.mesures.as_ptr().add(place + c)).echelle));
+                *y = _mm256_fmadd_ps(produit, d, *y);
+                let somme = (*p.mesures.as_ptr().add(place + c)).total;
+                *y = _mm256_fmadd_ps(minimum, _mm256_set1_ps(somme), *y);
+            }
         }
     }
     ecrire(&y, &mut sorties[c0..], moitie);
@@ -110,15 +108,12 @@ unsafe fn dictionnaire_n<const D: usize, const N: usize>(
             }
             let e = tuile.as_ptr().add(disposition.echelles(b) + 2 * MOITIE * moitie);
             let echelle = _mm256_mul_ps(huit_f16(e), inverse);
-            selon_restes!(a_des_restes::<N>(p, place), |RESTES| {
-                for (c, y) in y.iter_mut().enumerate() {
-                    let (hauts, bas) =
-                        (entier::<8, RESTES>(&w, p, place + c), entier::<8, RESTES>(&fin, p, place + c));
-                    let produit = _mm256_fmadd_ps(hauts, _mm256_set1_ps(128.0), bas);
-                    let d = _mm256_mul_ps(echelle, _mm256_set1_ps(*p.echelles.as_ptr().add(place + c)));
-                    *y = _mm256_fmadd_ps(produit, d, *y);
-                }
-            });
+            for (c, y) in y.iter_mut().enumerate() {
+                let (hauts, bas) = (entier::<8>(&w, p, place + c), entier::<8>(&fin, p, place + c));
+                let produit = _mm256_fmadd_ps(hauts, _mm256_set1_ps(128.0), bas);
+                let d = _mm256_mul_ps(echelle, _mm256_set1_ps((*p.mesures.as_ptr().add(place + c)).echelle));
+                *y = _mm256_fmadd_ps(produit, d, *y);
+            }
         }
     }
     ecrire(&y, &mut sorties[c0..], moitie);

@@ -2,9 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::avx512::{codes, ecrire, partout, quatre, scalaires, seize_f16};
-use super::{a_des_restes, par_groupes, pour_chaque, precharger};
-use crate::noyaux::activations::{PLACE, Panneau};
+use super::avx512::{codes, ecrire, partout, quatre, reels, seize_f16};
+use super::{par_groupes, pour_chaque, precharger};
+use crate::noyaux::activations::{ANCRE, Panneau};
 use crate::noyaux::dictionnaire::Dictionnaire;
 use crate::noyaux::disposition::{BLOC, Disposition, LIGNES};
 
@@ -43,12 +43,11 @@ unsafe fn affine_n<const N: usize>(
                 let w = codes::<4>(debut.add(moitie * D.geometrie().codes));
                 let place = (b + moitie) * p.largeur + c0;
 
-                let produits = scalaires!(w, 0..8, p, place, N);
+                let reels = reels!(w, 0..8, p, place, N, false);
                 pour_chaque!(N, |C| {
-                    let x = partout(p.echelles.as_ptr().add(place + C));
-                    y[C] = _mm512_fmadd_ps(produits[C], _mm512_mul_ps(echelle, x), y[C]);
-                    let sommes = p.sommes.as_ptr().add(place + C);
-                    y[C] = _mm512_fmadd_ps(minimum, partout(&raw const (*sommes).total), y[C]);
+                    y[C] = _mm512_fmadd_ps(reels[C], echelle, y[C]);
+                    let total = &raw const (*p.mesures.as_ptr().add(place + C)).total;
+                    y[C] = _mm512_fmadd_ps(minimum, partout(total), y[C]);
                 });
             }
         }
@@ -107,14 +106,12 @@ unsafe fn dictionnaire_n<const D: usize, const N: usize>(
             }
             let echelle = _mm512_mul_ps(seize_f16(tuile.as_ptr().add(disposition.echelles(b))), inverse);
 
-            let (hauts, bas) = (scalaires!(w, 0..8, p, place, N), scalaires!(fin, 0..8, p, place, N));
+            let (hauts, bas) = (reels!(w, 0..8, p, place, N, false), reels!(fin, 0..8, p, place, N, false));
             pour_chaque!(N, |C| {
-                let place = place + C;
                 let produit = _mm512_fmadd_ps(hauts[C], _mm512_set1_ps(128.0), bas[C]);
-                // −128 · 128 · somme : les 128 du plan haut, tirés de −8 · somme.
-                let zero = partout(&raw const (*p.sommes.as_ptr().add(place)).zero);
-                let zero = _mm512_mul_ps(zero, _mm512_set1_ps(2048.0));
-                let centre = _mm512_fmadd_ps(produit, partout(p.echelles.as_ptr().add(place)), zero);
+                // Les 128 du plan haut, qui compte 128 fois.
+                let total = partout(&raw const (*p.mesures.as_ptr().add(place + C)).total);
+                let centre = _mm512_fnmadd_ps(total, _mm512_set1_ps(128.0 * 128.0), produit);
                 y[C] = _mm512_fmadd_ps(centre, echelle, y[C]);
             });
         }

@@ -1,0 +1,136 @@
+//! Produits des valeurs isolées ([`Isolee`]) par leur colonne de poids : ce que les noyaux d'entiers ne comptent pas.
+//!
+//! Écrit une fois par voies de 16, une par ligne d'une tuile, et recompilé pour les registres de chaque niveau qui n'a pas
+//! mieux.
+
+use super::activations::Isolee;
+use super::dictionnaire::Dictionnaire;
+use super::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
+
+/// Un nombre par ligne d'une tuile.
+type Voies = [f32; LIGNES];
+
+/// `sorties[jeton] += valeur · colonne`, pour chaque valeur isolée, dans l'ordre (`D` : rang de la disposition).
+#[inline(always)]
+pub(super) fn ajouter<const D: usize>(tuile: &[u8], isolees: &[Isolee], sorties: &mut [[f32; LIGNES]]) {
+    let disposition = const { Disposition::TOUTES[D] };
+    let dictionnaire = Dictionnaire::de(disposition);
+    let niveaux = dictionnaire.map_or([0.0; LIGNES], |d| d.niveaux.map(|n| f32::from(n) * d.inverse));
+    for i in isolees {
+        let (b, rang) = (i.colonne as usize / BLOC, i.colonne as usize % BLOC);
+        let bloc = &tuile[disposition.codes(b)..][..disposition.geometrie().codes];
+        let codes = codes(disposition, bloc, rang);
+        let (echelles, decalages) = affine(disposition, tuile, b, rang);
+        let sortie = &mut sorties[i.jeton as usize];
+        for ligne in 0..LIGNES {
+            let niveau = match disposition {
+                Disposition::Nf4 | Disposition::Fp4 => niveaux[codes[ligne] as usize & 0x0F],
+                _ => codes[ligne] as i32 as f32,
+            };
+            sortie[ligne] += i.valeur * (niveau * echelles[ligne] + decalages[ligne]);
+        }
+    }
+}
+
+/// Codes de la colonne `rang` d'un bloc.
+#[inline(always)]
+fn codes(disposition: Disposition, bloc: &[u8], rang: usize) -> [u32; LIGNES] {
+    let (j, t) = (rang / 4, rang % 4);
+    // L'octet de cette colonne dans la rangée `r`, ligne par ligne.
+    let octets = |r: usize, decalage: usize| -> [u32; LIGNES] {
+        let mots = bloc[4 * LIGNES * r..4 * LIGNES * (r + 1)].as_chunks::<4>().0;
+        let mut octets = [0; LIGNES];
+        for (octet, mot) in octets.iter_mut().zip(mots) {
+            *octet = u32::from_le_bytes(*mot) >> (8 * t + decalage);
+        }
+        octets
+    };
+    let (rangee, masque, hauts) = match disposition {
+        Disposition::E8 | Disposition::E8M => (octets(j, 0), 0xFF, None),
+        Disposition::E5 | Disposition::E5M | Disposition::K5 => {
+            (octets(j % 4, j / 4 * 4), 0x0F, Some((octets(4, j), 1)))
+        }
+        Disposition::K6 => (octets(j % 4, j / 4 * 4), 0x0F, Some((octets(4 + j / 4, j % 4 * 2), 3))),
+        _ => (octets(j % 4, j / 4 * 4), 0x0F, None),
+    };
+    let mut codes = rangee.map(|octet| octet & masque);
+    if let Some((hauts, masque)) = hauts {
+        for (code, haut) in codes.iter_mut().zip(hauts) {
+            *code |= (haut & masque) << 4;
+        }
+    }
+    codes
+}
+
+/// Échelles et décalages de la colonne `rang` du bloc `b` : poids = niveau · échelle + décalage.
+#[inline(always)]
+fn affine(disposition: Disposition, tuile: &[u8], b: usize, rang: usize) -> (Voies, Voies) {
+    let echelles = &tuile[disposition.echelles(b)..];
+    let superechelles = || &tuile[disposition.superechelles(b / BLOCS_PAR_SUPERBLOC)..];
+    let zero = disposition.zero() as f32;
+    match disposition {
+        Disposition::E4M | Disposition::E5M | Disposition::G4M | Disposition::E8M => {
+            let (echelle, minimum) = (reels(echelles), reels(&echelles[2 * LIGNES..]));
+            (echelle, combiner(echelle, minimum, |e, m| m - zero * e))
+        }
+        Disposition::K4 | Disposition::K5 => {
+            let (d, dmin) = (reels(superechelles()), reels(&superechelles()[2 * LIGNES..]));
+            let echelle = combiner(d, entiers(echelles).map(|e| e as u8 as f32), |d, e| d * e);
+            let minimum = entiers(&echelles[LIGNES..]).map(|m| m as u8 as f32);
+            (echelle, combiner(dmin, minimum, |d, m| -d * m))
+        }
+        Disposition::K6 => {
+            let entieres = entiers(&echelles[rang / LIGNES * LIGNES..]).map(f32::from);
+            let echelle = combiner(reels(superechelles()), entieres, |d, e| d * e);
+            (echelle, echelle.map(|e| -zero * e))
+        }
+        _ => {
+            let echelle = reels(echelles);
+            (echelle, echelle.map(|e| -zero * e))
+        }
+    }
+}
+
+#[inline(always)]
+fn combiner(a: Voies, b: Voies, operation: impl Fn(f32, f32) -> f32) -> Voies {
+    let mut c = a;
+    for (c, b) in c.iter_mut().zip(b) {
+        *c = operation(*c, b);
+    }
+    c
+}
+
+/// Seize octets signés.
+#[inline(always)]
+fn entiers(octets: &[u8]) -> [i8; LIGNES] {
+    let mut entiers = [0; LIGNES];
+    for (entier, octet) in entiers.iter_mut().zip(octets) {
+        *entier = octet.cast_signed();
+    }
+    entiers
+}
+
+/// Seize f16, tous finis. L'exposant se décale en multipliant : c'est exact, et se vectorise.
+#[inline(always)]
+fn reels(octets: &[u8]) -> Voies {
+    let mut reels = [0.0; LIGNES];
+    for (reel, octets) in reels.iter_mut().zip(octets.as_chunks::<2>().0) {
+        let bits = u32::from(u16::from_le_bytes(*octets));
+        let grandeur = f32::from_bits((bits & 0x7FFF) << 13) * f32::from_bits((127 + 112) << 23);
+        *reel = f32::from_bits(grandeur.to_bits() | (bits & 0x8000) << 16);
+    }
+    reels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tout_f16_fini_se_lit_exactement() {
+        for bits in (0..=u16::MAX).filter(|bits| bits & 0x7C00 != 0x7C00) {
+            let lu = reels(&bits.to_le_bytes().repeat(LIGNES))[3];
+            assert_eq!(lu.to_bits(), half::f16::from_bits(bits).to_f32().to_bits(), "{bits:#x}");
+        }
+    }
+}

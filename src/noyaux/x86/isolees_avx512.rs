@@ -1,0 +1,98 @@
+//! Produits des valeurs isolées, AVX-512.
+
+use std::arch::x86_64::*;
+
+use super::avx512::seize_f16;
+use crate::noyaux::activations::Isolee;
+use crate::noyaux::dictionnaire::Dictionnaire;
+use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
+
+/// `sorties[jeton] += valeur · colonne`, pour chaque valeur isolée, dans l'ordre (`D` : rang de la disposition).
+///
+/// # Safety
+/// `tuile` est une tuile de cette disposition ; `TableNoyaux::produit` a vérifié jetons et colonnes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) unsafe fn isoler<const D: usize>(tuile: &[u8], isolees: &[Isolee], sorties: &mut [[f32; LIGNES]]) {
+    let disposition = const { Disposition::TOUTES[D] };
+    let dictionnaire = Dictionnaire::de(disposition);
+    let niveaux = dictionnaire.map_or([0.0; LIGNES], |d| d.niveaux.map(|n| f32::from(n) * d.inverse));
+    // SAFETY: seize nombres ; puis, promis par l'appelant, un bloc de la tuile et une sortie.
+    unsafe {
+        let niveaux = _mm512_loadu_ps(niveaux.as_ptr());
+        for i in isolees {
+            let (b, rang) = (i.colonne as usize / BLOC, i.colonne as usize % BLOC);
+            let codes = codes::<D>(tuile.as_ptr().add(disposition.codes(b)), rang);
+            let niveau = match disposition {
+                Disposition::Nf4 | Disposition::Fp4 => _mm512_permutexvar_ps(codes, niveaux),
+                _ => _mm512_cvtepi32_ps(codes),
+            };
+            let (echelle, decalage) = affine::<D>(tuile.as_ptr(), b, rang);
+            let sortie = sorties.as_mut_ptr().add(i.jeton as usize).cast::<f32>();
+            let poids = _mm512_fmadd_ps(niveau, echelle, decalage);
+            let y = _mm512_fmadd_ps(poids, _mm512_set1_ps(i.valeur), _mm512_loadu_ps(sortie));
+            _mm512_storeu_ps(sortie, y);
+        }
+    }
+}
+
+/// Codes de la colonne `rang` d'un bloc, zéro non retranché.
+///
+/// # Safety
+/// `bloc` porte un bloc de codes de la disposition `D` ; `rang < 32`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn codes<const D: usize>(bloc: *const u8, rang: usize) -> __m512i {
+    let (j, t) = (rang / 4, rang % 4);
+    let bits = |r: usize, decalage: usize, masque: i32| {
+        // SAFETY: une rangée du bloc promis par l'appelant.
+        let rangee = unsafe { _mm512_loadu_si512(bloc.add(4 * LIGNES * r).cast()) };
+        let decalage = _mm_cvtsi32_si128((8 * t + decalage) as i32);
+        _mm512_and_si512(_mm512_srl_epi32(rangee, decalage), _mm512_set1_epi32(masque))
+    };
+    let quartets = || bits(j % 4, j / 4 * 4, 0x0F);
+    let joindre = |hauts| _mm512_or_si512(quartets(), _mm512_slli_epi32::<4>(hauts));
+    match const { Disposition::TOUTES[D] } {
+        Disposition::E8 | Disposition::E8M => bits(j, 0, 0xFF),
+        Disposition::E5 | Disposition::E5M | Disposition::K5 => joindre(bits(4, j, 1)),
+        Disposition::K6 => joindre(bits(4 + j / 4, j % 4 * 2, 3)),
+        _ => quartets(),
+    }
+}
+
+/// Échelles et décalages de la colonne `rang` du bloc `b` : poids = niveau · échelle + décalage.
+///
+/// # Safety
+/// `b` est un bloc de la tuile.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+unsafe fn affine<const D: usize>(tuile: *const u8, b: usize, rang: usize) -> (__m512, __m512) {
+    let disposition = const { Disposition::TOUTES[D] };
+    let zero = _mm512_set1_ps(-(disposition.zero() as f32));
+    // SAFETY: promis par l'appelant.
+    unsafe {
+        let echelles = tuile.add(disposition.echelles(b));
+        let superechelles = tuile.wrapping_add(disposition.superechelles(b / BLOCS_PAR_SUPERBLOC));
+        let octets = |moitie: usize| _mm_loadu_si128(echelles.add(LIGNES * moitie).cast());
+        match disposition {
+            Disposition::E4M | Disposition::E5M | Disposition::G4M | Disposition::E8M => {
+                let (echelle, minimum) = (seize_f16(echelles), seize_f16(echelles.add(2 * LIGNES)));
+                (echelle, _mm512_fmadd_ps(zero, echelle, minimum))
+            }
+            Disposition::K4 | Disposition::K5 => {
+                let entiers = |octets| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(octets));
+                let (d, dmin) = (seize_f16(superechelles), seize_f16(superechelles.add(2 * LIGNES)));
+                let minimum = _mm512_mul_ps(dmin, entiers(octets(1)));
+                (_mm512_mul_ps(d, entiers(octets(0))), _mm512_sub_ps(_mm512_setzero_ps(), minimum))
+            }
+            Disposition::K6 => {
+                let entieres = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(octets(rang / LIGNES)));
+                let echelle = _mm512_mul_ps(seize_f16(superechelles), entieres);
+                (echelle, _mm512_mul_ps(zero, echelle))
+            }
+            _ => {
+                let echelle = seize_f16(echelles);
+                (echelle, _mm512_mul_ps(zero, echelle))
+            }
+        }
+    }
+}
