@@ -11,7 +11,7 @@ use crate::cuda;
 use crate::erreur::{Erreur, Resultat};
 use crate::magasin::Politique;
 use crate::modele::{Modele, Source};
-use crate::moteur::{self, Moteur, Reglages};
+use crate::moteur::{self, CouchesCpu, Moteur, Reglages};
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::kv::FormatKv;
 
@@ -50,6 +50,10 @@ pub struct OptionsModele {
     /// tiennent pas passent par la carte à chaque passage. Sans cette option, tout y reste
     #[arg(long = "vram", value_name = "OCTETS", value_parser = taille::octets, group = "budget")]
     pub vram: Option<usize>,
+    /// Premières couches du modèle que le moteur cuda laisse au processeur : un nombre, ou auto (avec --vram : ce qui ne
+    /// tient pas sur la carte, si le processeur le calcule plus vite que le lien ne le fait passer)
+    #[arg(long = "cpu-layers", value_name = "N", default_value = "0")]
+    pub couches_cpu: CouchesCpu,
     /// Couches gardées quand --memory ou --vram ne les contient pas toutes : lru (les dernières employées),
     /// epingle (toujours les premières) ou auto (celle des deux qui en refait le moins) [défaut : auto]
     #[arg(long = "policy", value_name = "POLITIQUE", requires = "budget")]
@@ -129,6 +133,7 @@ impl OptionsModele {
                 fils: Some(self.nb_fils()),
                 cartes: cartes.clone(),
                 vram: self.vram,
+                couches_cpu: self.couches_cpu,
                 virtuel: self.virtuel,
                 isa: self.isa,
                 kv: self.kv,
@@ -176,8 +181,17 @@ impl OptionsModele {
             (Some(moteur @ CPU), None) if self.vram.is_some() => {
                 Err(Erreur::Usage(format!("« --vram » ne règle que le moteur cuda, pas le moteur {moteur}")))
             }
+            (Some(moteur @ CPU), None) if self.couches_cpu != CouchesCpu::default() => {
+                Err(Erreur::Usage(format!(
+                    "« --cpu-layers » ne règle que le moteur cuda : le moteur {moteur} calcule déjà toutes les couches"
+                )))
+            }
             // Régler la carte, c'est la vouloir.
-            (None, None) if self.vram.is_some() || self.virtuel => Ok(Some(CUDA)),
+            (None, None)
+                if self.vram.is_some() || self.virtuel || self.couches_cpu != CouchesCpu::default() =>
+            {
+                Ok(Some(CUDA))
+            }
             (voulu, None) => Ok(voulu),
         }
     }

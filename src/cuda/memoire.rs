@@ -100,8 +100,18 @@ impl Carte {
     /// # Errors
     /// La mémoire de la carte est pleine.
     pub fn envoyer_f32(&self, valeurs: &[f32]) -> Resultat<Tampon> {
+        let tampon = self.reserver(size_of_val(valeurs))?;
+        self.copier_f32_vers(valeurs, tampon.vue())?;
+        Ok(tampon)
+    }
+
+    /// De même, des f32.
+    ///
+    /// # Errors
+    /// Comme [`Self::copier_vers`].
+    pub fn copier_f32_vers(&self, valeurs: &[f32], cible: Vue<'_>) -> Resultat<()> {
         let octets: Vec<u8> = valeurs.iter().flat_map(|v| v.to_ne_bytes()).collect();
-        self.envoyer(&octets)
+        self.copier_vers(&octets, cible)
     }
 
     /// Copie `octets` au début de `cible`, après ce qui a déjà été lancé.

@@ -1,11 +1,17 @@
 //! Mémoire que chaque moteur demandera, d'après la seule description du modèle.
 
+use crate::cuda::rangement;
+use crate::formats::FicheTenseur;
 use crate::modele::Architecture;
 use crate::noyaux::disposition::LIGNES;
 use crate::noyaux::kv::FormatKv;
+use crate::quant::SpecPoids;
 
 /// Octets d'un poids et d'une valeur du cache dans le moteur de référence, tout en f32.
 const OCTETS_F32: u64 = 4;
+
+/// Octets d'une valeur du cache dans le moteur `cuda`.
+const OCTETS_F16: u64 = 2;
 
 /// Mémoire prévue pour un moteur et un contexte, en octets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,11 +35,30 @@ impl Besoin {
     }
 }
 
-/// Besoins de chaque moteur pour un modèle de `nb_poids` poids, qui font `octets` octets dans le fichier,
+/// Un produit qui sature : un en-tête peut annoncer n'importe quel contexte.
+fn saturer(facteurs: [u64; 4]) -> u64 {
+    facteurs.into_iter().fold(1, u64::saturating_mul)
+}
+
+/// Besoin du moteur `cuda`, en mémoire de carte : les matrices d'`inventaire` telles qu'il les range, et `contexte`
+/// jetons de cache.
+pub fn prevoir_cuda(architecture: &Architecture, inventaire: &[FicheTenseur], contexte: u64) -> Besoin {
+    // Un type inconnu passerait par le F16.
+    let octets =
+        |f: &FicheTenseur| rangement::prevoir(f.type_poids.parse().unwrap_or(SpecPoids::F16), &f.forme);
+    let [couches, largeur] = [architecture.couches.len(), architecture.taille_kv()].map(|n| n as u64);
+    Besoin {
+        moteur: "cuda",
+        kv: FormatKv::F16.nom(),
+        contexte,
+        poids: inventaire.iter().map(octets).fold(0, u64::saturating_add),
+        cache_kv: saturer([couches, largeur, contexte, 2 * OCTETS_F16]),
+    }
+}
+
+/// Besoins des moteurs du processeur pour un modèle de `nb_poids` poids, qui font `octets` octets dans le fichier,
 /// et `contexte` jetons.
 pub fn prevoir(architecture: &Architecture, nb_poids: u64, octets: u64, contexte: u64) -> Vec<Besoin> {
-    // Un en-tête peut annoncer n'importe quel contexte : la prévision sature au lieu de déborder.
-    let saturer = |facteurs: [u64; 4]| facteurs.into_iter().fold(1, u64::saturating_mul);
     let tetes = [architecture.couches.len() as u64, architecture.nb_tetes_kv as u64];
     let dim = architecture.dim_tete;
     let rapide = |format: FormatKv| {

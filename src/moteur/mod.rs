@@ -166,6 +166,35 @@ pub trait Moteur: Send {
     }
 }
 
+/// Couches que le moteur `cuda` laisse au moteur `cpu` : les premières du modèle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CouchesCpu {
+    /// Ce nombre.
+    Nombre(usize),
+    /// Aucune, ou ce qui ne tient pas sur la carte, selon ce qui décodera le plus vite.
+    Auto,
+}
+
+impl Default for CouchesCpu {
+    fn default() -> Self {
+        Self::Nombre(0)
+    }
+}
+
+impl std::str::FromStr for CouchesCpu {
+    type Err = String;
+
+    fn from_str(texte: &str) -> Result<Self, String> {
+        match texte {
+            "auto" => Ok(Self::Auto),
+            _ => texte
+                .parse()
+                .map(Self::Nombre)
+                .map_err(|_| "un nombre de couches ou auto est attendu".to_owned()),
+        }
+    }
+}
+
 /// Réglages communs à tous les moteurs.
 #[derive(Debug, Clone, Default)]
 pub struct Reglages {
@@ -179,6 +208,8 @@ pub struct Reglages {
     pub memoire: Option<usize>,
     /// Octets que le moteur `cuda` peut prendre sur chaque carte, couches comprises ; `None` : tout y reste.
     pub vram: Option<usize>,
+    /// Premières couches que le moteur `cuda` laisse au processeur.
+    pub couches_cpu: CouchesCpu,
     /// Le moteur `cuda` ne range aucune matrice : il en recalcule les poids, procéduraux, à chaque emploi.
     pub virtuel: bool,
     /// Quelles couches garder quand elles ne tiennent pas toutes dans [`Self::memoire`] ou [`Self::vram`].
@@ -199,6 +230,9 @@ pub fn fabriquer(nom: &str, modele: &Modele, reglages: &Reglages) -> Resultat<Bo
     match nom {
         "reference" | "cpu" if reglages.vram.is_some() => Err(Erreur::Usage(format!(
             "le moteur « {nom} » ne se sert pas d'une carte : --vram ne vaut que pour le moteur cuda"
+        ))),
+        "reference" | "cpu" if reglages.couches_cpu != CouchesCpu::default() => Err(Erreur::Usage(format!(
+            "le moteur « {nom} » calcule déjà toutes les couches : --cpu-layers ne vaut que pour le moteur cuda"
         ))),
         "reference" | "cpu" if reglages.virtuel => Err(Erreur::Usage(format!(
             "le moteur « {nom} » range ses poids : --virtual ne vaut que pour le moteur cuda"

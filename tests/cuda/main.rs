@@ -6,6 +6,7 @@ mod assembles;
 #[allow(dead_code)] // partagé avec les essais du moteur de référence
 #[path = "../reference/modeles.rs"]
 mod modeles;
+mod partage;
 mod passage;
 #[path = "../reference/suites.rs"]
 mod suites;

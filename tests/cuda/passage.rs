@@ -14,7 +14,7 @@ use super::suites::{FAMILLES, jetons, tout_d_un_coup};
 use super::{carte_presente, un_par_un};
 
 /// Assez de couches pour qu'elles ne tiennent pas toutes.
-fn profond(famille: &'static str) -> Essai {
+pub(crate) fn profond(famille: &'static str) -> Essai {
     let dim = if famille == "gemma3" { 256 } else { 64 };
     let essai =
         Essai { d: 256, dim, mlp: 768, vocabulaire: 300, spec: SpecPoids::Q4_0, ..Essai::nouveau(famille) };
@@ -22,13 +22,13 @@ fn profond(famille: &'static str) -> Essai {
 }
 
 /// Logits d'un lot de 40 jetons, puis de 30 jetons un à un.
-fn logits(moteur: &mut dyn Moteur, vocabulaire: usize) -> Vec<f32> {
+pub(crate) fn logits(moteur: &mut dyn Moteur, vocabulaire: usize) -> Vec<f32> {
     let mut tous = tout_d_un_coup(moteur, &jetons(40, vocabulaire)).valeurs;
     tous.extend(un_par_un(moteur, &jetons(30, vocabulaire)));
     tous
 }
 
-fn memes_bits(quoi: &str, a: &[f32], b: &[f32]) {
+pub(crate) fn memes_bits(quoi: &str, a: &[f32], b: &[f32]) {
     let differents = a.iter().zip(b).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
     eprintln!("{quoi:<44} {differents} logits différents sur {}", b.len());
     assert!(a.len() == b.len() && differents == 0, "{quoi} : {differents} logits différents");

@@ -12,7 +12,7 @@ use crate::formats::gguf::Gguf;
 use crate::formats::safetensors::Safetensors;
 use crate::formats::{Conteneur, FicheTenseur, assemblage};
 use crate::modele::{Architecture, Source, architectures, embarque};
-use crate::moteur::besoin::{Besoin, prevoir};
+use crate::moteur::besoin::{Besoin, prevoir, prevoir_cuda};
 use crate::poids::{Convention, Poids};
 use crate::segmenteur::Segmenteur;
 
@@ -142,7 +142,10 @@ impl Examen {
     /// Mémoire que demande chaque moteur au contexte d'entraînement ; vide si le modèle ne tourne pas.
     pub(super) fn besoins(&self) -> Vec<Besoin> {
         let Ok(architecture) = &self.architecture else { return Vec::new() };
-        prevoir(architecture, self.nb_poids(), self.octets(), architecture.contexte_max as u64)
+        let contexte = architecture.contexte_max as u64;
+        let mut besoins = prevoir(architecture, self.nb_poids(), self.octets(), contexte);
+        besoins.push(prevoir_cuda(architecture, &self.inventaire, contexte));
+        besoins
     }
 
     /// Gabarit de conversation.

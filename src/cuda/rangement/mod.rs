@@ -179,6 +179,14 @@ impl Disposition {
     }
 }
 
+/// Octets que prendra sur la carte un tenseur de ces dimensions. Rien n'y est supposé vrai : la prévision sature.
+pub fn prevoir(spec: SpecPoids, forme: &[usize]) -> u64 {
+    let produit = |facteurs: &[usize]| facteurs.iter().fold(1u64, |p, f| p.saturating_mul(*f as u64));
+    let [lignes, colonnes] = forme else { return produit(forme).saturating_mul(size_of::<f32>() as u64) };
+    let d = Disposition { format: Format::pour(spec), lignes: *lignes, colonnes: *colonnes };
+    produit(&[lignes.div_ceil(LIGNES_TUILE), d.etapes(), d.format.octets_etape()])
+}
+
 /// Les matrices de f16 ont des lignes d'un nombre entier de tranches du produit de lots.
 pub(super) const COLONNES_LOT: usize = 64;
 

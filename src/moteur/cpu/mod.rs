@@ -52,11 +52,31 @@ impl Cpu {
     /// # Errors
     /// Comme [`Self::nouveau`].
     pub fn charger(a: &Architecture, poids: &Poids, reglages: &Reglages) -> Resultat<Self> {
+        Self::ouvrir(a, poids, reglages, a.couches.len())
+    }
+
+    /// Moteur des seules `n` premières couches, sans tête : la suite est l'affaire d'un autre.
+    ///
+    /// # Errors
+    /// Comme [`Self::nouveau`].
+    pub(in crate::moteur) fn debut(
+        a: &Architecture,
+        poids: &Poids,
+        reglages: &Reglages,
+        n: usize,
+    ) -> Resultat<Self> {
+        Self::ouvrir(a, poids, reglages, n)
+    }
+
+    fn ouvrir(a: &Architecture, poids: &Poids, reglages: &Reglages, n: usize) -> Resultat<Self> {
         if !reglages.kv.accepte(a.dim_tete) {
             let detail = format!("têtes de {} valeurs, qui ne vont pas par 32 : prenez --kv f16", a.dim_tete);
             return Err(Erreur::Usage(format!("cache {} impossible : {detail}", reglages.kv)));
         }
         let octets: usize = poids.conteneur().inventaire().iter().map(|f| f.octets).sum();
+        let octets = octets / a.couches.len().max(1) * n;
+        let entier = n == a.couches.len();
+        let a = &Architecture { couches: a.couches[..n.min(a.couches.len())].to_vec(), ..a.clone() };
         if reglages.memoire.is_none() {
             memoire::exiger(
                 octets,
@@ -70,12 +90,38 @@ impl Cpu {
             architecture: a.clone(),
             format_kv: reglages.kv,
             table,
-            poids: PoidsCpu::charger(poids, a, reglages, &mut equipe)?,
+            poids: PoidsCpu::charger(poids, a, reglages, entier, &mut equipe)?,
             plan: Plan::nouveau(a),
             tampons: Tampons::default(),
             brouillons: (0..equipe.nb_fils()).map(|_| Brouillon::nouveau(a)).collect(),
             equipe,
         })
+    }
+}
+
+impl Cpu {
+    /// Remplace `sortie` par le flux résiduel de chaque jeton de `lot` après la dernière couche.
+    ///
+    /// # Errors
+    /// Comme [`Moteur::propager_dans`].
+    pub(in crate::moteur) fn residus(
+        &mut self,
+        lot: &Lot,
+        etat: &mut Etat,
+        sortie: &mut Vec<f32>,
+    ) -> Resultat<()> {
+        let cache = self.cache(lot, etat)?;
+        sortie.clear();
+        for entrees in lot.entrees.chunks(JETONS_PAR_PASSE) {
+            self.passe_sans_tete(entrees, cache, sortie)?;
+        }
+        Ok(())
+    }
+
+    /// Le cache de `etat`, qui peut recevoir `lot`.
+    fn cache<'e>(&self, lot: &Lot, etat: &'e mut Etat) -> Resultat<&'e mut Cache> {
+        verifier_lot(lot, etat, self.architecture.taille_vocabulaire)?;
+        etat.cache::<Cache>().ok_or_else(|| Erreur::Usage("cet état appartient à un autre moteur".to_owned()))
     }
 }
 
@@ -105,10 +151,7 @@ impl Moteur for Cpu {
     }
 
     fn propager_dans(&mut self, lot: &Lot, etat: &mut Etat, logits: &mut Logits) -> Resultat<()> {
-        verifier_lot(lot, etat, self.architecture.taille_vocabulaire)?;
-        let Some(cache) = etat.cache::<Cache>() else {
-            return Err(Erreur::Usage("cet état appartient à un autre moteur".to_owned()));
-        };
+        let cache = self.cache(lot, etat)?;
         let taille = self.architecture.taille_vocabulaire;
         logits.taille_vocabulaire = taille;
         logits.valeurs.resize(lot.entrees.iter().filter(|e| e.logits).count() * taille, 0.0);

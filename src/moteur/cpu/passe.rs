@@ -56,6 +56,34 @@ impl Cpu {
         cache: &mut Cache,
         logits: &mut [f32],
     ) -> Resultat<()> {
+        self.parcourir(entrees, cache)?;
+        self.logits(logits);
+        Ok(())
+    }
+
+    /// De même, mais ajoute à `sortie` le flux résiduel de chaque jeton, sans passer par la tête.
+    pub(super) fn passe_sans_tete(
+        &mut self,
+        entrees: &[Entree],
+        cache: &mut Cache,
+        sortie: &mut Vec<f32>,
+    ) -> Resultat<()> {
+        self.parcourir(entrees, cache)?;
+        let Self { architecture: a, table, equipe, poids, tampons, .. } = self;
+        let post_norme = poids.vecteurs.last().and_then(|c| c.post_normes.as_ref()).map(|n| &n[1]);
+        let d = a.taille_cachee;
+        equipe.par_lignes((&mut tampons.x, d), (&mut tampons.t, d), &|_, x, t| {
+            if let Some(post_norme) = post_norme {
+                table.normer(t, post_norme, a.epsilon);
+            }
+            table.ajouter(x, t);
+        });
+        sortie.extend_from_slice(&tampons.x[..entrees.len() * d]);
+        Ok(())
+    }
+
+    /// Calcule toutes les couches ; la sortie de la dernière attend dans `t`.
+    fn parcourir(&mut self, entrees: &[Entree], cache: &mut Cache) -> Resultat<()> {
         self.plan.prevoir(entrees, cache);
         self.preparer(entrees.len());
         self.plonger(entrees)?;
@@ -70,7 +98,6 @@ impl Cpu {
         for place in &self.plan.places {
             cache.longueurs[place.sequence] = place.position + 1;
         }
-        self.logits(logits);
         Ok(())
     }
 

@@ -42,7 +42,7 @@ pub(super) struct PoidsCpu {
     pub(super) vecteurs: Vec<Vecteurs>,
     pub(super) couches: Couches,
     pub(super) norme_sortie: Vec<f32>,
-    /// Tête de sortie, par tranches de lignes qui ont autant de bits.
+    /// Tête de sortie, par tranches de lignes qui ont autant de bits ; vide dans un moteur des premières couches.
     pub(super) tete: Vec<Matrice>,
     /// Octets de toutes les matrices, en mémoire ou non.
     pub(super) octets: usize,
@@ -57,6 +57,7 @@ impl PoidsCpu {
         poids: &Poids,
         a: &Architecture,
         reglages: &Reglages,
+        avec_tete: bool,
         equipe: &mut Equipe,
     ) -> Resultat<Self> {
         annoncer_requantifies(poids);
@@ -65,6 +66,7 @@ impl PoidsCpu {
         let tete = poids
             .tranches(nom_tete(a), &table)?
             .iter()
+            .filter(|_| avec_tete)
             .map(|vue| reemballage::reemballer(equipe, vue, poids.nom()))
             .collect::<Resultat<Vec<_>>>()?;
         let octets = (0..lecteur.nb_couches()).map(|i| lecteur.octets(i)).sum::<Resultat<usize>>()?;

@@ -7,7 +7,7 @@ use super::Corps;
 use crate::cuda::operations::{Cache as CacheCouche, ProgrammeCharge};
 use crate::cuda::{Carte, Tampon};
 use crate::erreur::{Erreur, Resultat};
-use crate::modele::{Architecture, CacheKv};
+use crate::modele::{Architecture, CacheKv, Etat};
 
 /// Octets d'une clé ou d'une valeur : f16.
 const OCTETS: usize = 2;
@@ -18,6 +18,8 @@ pub(super) struct Cache {
     pub(super) corps: Arc<Corps>,
     pub(super) etages: Vec<CacheEtage>,
     pub(super) longueurs: Vec<usize>,
+    /// Celui des couches du processeur.
+    pub(super) hote: Option<Etat>,
 }
 
 /// Ce qu'en garde la carte d'un étage.
@@ -33,13 +35,18 @@ pub(super) struct CacheEtage {
 }
 
 impl Cache {
-    pub(super) fn nouveau(corps: &Arc<Corps>, capacite: usize, nb_sequences: usize) -> Resultat<Self> {
+    pub(super) fn nouveau(
+        corps: &Arc<Corps>,
+        hote: Option<Etat>,
+        capacite: usize,
+        nb_sequences: usize,
+    ) -> Resultat<Self> {
         let a = &corps.architecture;
         let ouvrir = |etage: &super::etage::Etage| {
             CacheEtage::nouveau(&etage.ops.carte, a, etage.couches.len(), capacite, nb_sequences)
         };
         let etages = corps.etages.iter().map(ouvrir).collect::<Resultat<_>>()?;
-        Ok(Self { corps: Arc::clone(corps), etages, longueurs: vec![0; nb_sequences] })
+        Ok(Self { corps: Arc::clone(corps), etages, longueurs: vec![0; nb_sequences], hote })
     }
 }
 
@@ -87,10 +94,14 @@ impl CacheKv for Cache {
         if let Some(l) = self.longueurs.get_mut(sequence) {
             *l = longueur.min(*l);
         }
+        if let Some(hote) = &mut self.hote {
+            hote.tronquer(sequence, longueur);
+        }
     }
 
     fn octets(&self) -> usize {
-        self.etages.iter().map(|e| e.cles.octets() + e.valeurs.octets()).sum()
+        let cartes: usize = self.etages.iter().map(|e| e.cles.octets() + e.valeurs.octets()).sum();
+        cartes + self.hote.as_ref().map_or(0, Etat::octets)
     }
 
     fn en_any(&mut self) -> &mut dyn Any {

@@ -15,11 +15,11 @@ use crate::moteur::{FicheLien, FicheMagasin};
 use crate::nombres::ecrire_octets;
 
 /// Une couche en calcul, et deux copiées d'avance.
-const ANNEAU: usize = 3;
+pub(super) const ANNEAU: usize = 3;
 /// Octets du budget laissés aux petits tampons d'une passe.
 const MARGE: usize = 1 << 20;
 /// Octets copiés pour mesurer le lien.
-const OCTETS_MESURE: usize = 1 << 30;
+pub(super) const OCTETS_MESURE: usize = 1 << 30;
 
 /// Couches d'un étage.
 pub(super) enum Couches {

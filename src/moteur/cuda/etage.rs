@@ -20,15 +20,18 @@ pub(super) struct Etage {
     pub(super) couches: Range<usize>,
     pub(super) poids: PoidsEtage,
     pub(super) tampons: Tampons,
+    /// Première couche des cartes.
+    debut: usize,
 }
 
 impl Etage {
-    /// Ouvre la carte `rang` et y charge les couches `couches`.
+    /// Ouvre la carte `rang` et y charge les couches `couches`. `passent` : elles restent chez l'hôte, et passent par
+    /// la carte.
     pub(super) fn ouvrir(
         lecteur: &mut Lecteur<'_>,
         rang: usize,
         couches: Range<usize>,
-        reglages: &Reglages,
+        (reglages, passent): (&Reglages, bool),
     ) -> Resultat<Self> {
         let a = lecteur.a;
         let carte = Carte::ouvrir(rang, reglages.vram)?;
@@ -43,18 +46,18 @@ impl Etage {
         let ops = Arc::new(Operations { carte, noyaux });
         let tampons = Tampons::nouveaux(&ops, a)?;
         let poids = PoidsEtage::charger(&ops, lecteur, couches.clone(), |ops, lecteur, plage| {
-            if reglages.vram.is_some() {
+            if passent {
                 Couches::passantes(ops, lecteur, plage, reglages.politique)
             } else {
                 Couches::residentes(ops, lecteur, plage)
             }
         })?;
         ops.carte.attendre()?;
-        Ok(Self { ops, couches, poids, tampons })
+        Ok(Self { ops, couches, poids, tampons, debut: lecteur.debut })
     }
 
     pub(super) fn redacteur<'a>(&'a self, a: &'a Architecture) -> Redacteur<'a> {
-        Redacteur { a, ops: &self.ops, t: &self.tampons }
+        Redacteur { a, ops: &self.ops, t: &self.tampons, debut: self.debut }
     }
 
     /// Post-norme de la couche qui précède celle de rang `rang`.
@@ -68,8 +71,17 @@ impl Etage {
     fn rediger_source(&self, a: &Architecture, p: &mut Programme) -> Resultat<()> {
         match &self.poids.plongements {
             Some(m) => self.redacteur(a).source(p, &Source::Plongement(m, a.echelle_plongement)),
+            None if self.recoit() => {
+                let recu = self.tampons.recu.vue();
+                self.redacteur(a).source(p, &Source::Vecteur(recu, a.taille_cachee))
+            }
             None => Ok(()),
         }
+    }
+
+    /// Le processeur calcule-t-il les couches d'avant ?
+    pub(super) fn recoit(&self) -> bool {
+        self.debut > 0 && self.couches.start == self.debut
     }
 
     fn rediger_couche(

@@ -7,10 +7,12 @@ use crate::cuda::operations::Pas;
 use crate::erreur::{Erreur, Resultat};
 use crate::moteur::Entree;
 
-/// Décode `entree`, la suite de sa séquence, et ajoute ses logits à `logits` s'ils sont voulus.
+/// Décode `entree`, la suite de sa séquence, et ajoute ses logits à `logits` s'ils sont voulus. `recu` : ce que le
+/// processeur en a fait, s'il calcule les premières couches.
 pub(super) fn decoder(
     corps: &Corps,
     entree: Entree,
+    recu: Option<&[f32]>,
     cache: &mut Cache,
     logits: &mut Vec<f32>,
 ) -> Resultat<()> {
@@ -22,6 +24,9 @@ pub(super) fn decoder(
     };
     let base = corps.nouvelle_base();
     for (i, etage) in corps.etages.iter().enumerate() {
+        if let Some(recu) = recu.filter(|_| i == 0) {
+            etage.ops.carte.copier_f32_vers(recu, etage.tampons.recu.vue())?;
+        }
         if let Some(precedent) = i.checked_sub(1) {
             etage.suivre(&corps.etages[precedent])?;
         }

@@ -69,6 +69,15 @@ impl Brouillon {
     }
 }
 
+/// Octets d'un brouillon de `n` jetons, dont les poids décodés en prennent `decodes`.
+pub(super) fn octets_brouillon(a: &Architecture, n: usize, decodes: usize) -> usize {
+    let f16 = |colonnes: usize| colonnes.next_multiple_of(64) * F16;
+    let attente = if a.post_normes { a.taille_cachee } else { 0 };
+    let f32 = (a.taille_cachee + a.taille_q() + 2 * a.taille_kv() + attente + 4) * F32;
+    let par_jeton = f32 + f16(a.taille_cachee) + 2 * f16(a.taille_q()) + f16(a.taille_intermediaire);
+    n * par_jeton + decodes + n.min(LIGNES_LOGITS) * a.taille_vocabulaire * F32
+}
+
 /// Jetons consécutifs d'une séquence : des lignes voisines du lot rangé.
 struct Groupe {
     sequence: usize,
@@ -79,6 +88,8 @@ struct Groupe {
 
 /// Un lot rangé par séquence : l'attention veut des requêtes voisines.
 struct Rangement {
+    /// Rang dans le lot de chaque ligne.
+    ordre: Vec<usize>,
     jetons: Vec<usize>,
     positions: Vec<usize>,
     sequences: Vec<usize>,
@@ -112,6 +123,7 @@ impl Rangement {
             sequences: ordre.iter().map(|&i| entrees[i].sequence).collect(),
             groupes,
             voulues,
+            ordre,
         }
     }
 
@@ -128,11 +140,12 @@ struct Passe<'a> {
     r: &'a Rangement,
 }
 
-/// Calcule `entrees`, étage par étage, et ajoute à `logits` les lignes demandées, dans l'ordre.
+/// Calcule `entrees`, étage par étage, et ajoute à `logits` les lignes demandées, dans l'ordre. `recu` : ce que le
+/// processeur en a fait, s'il calcule les premières couches.
 pub(super) fn calculer(
     corps: &Corps,
     brouillons: &[Brouillon],
-    entrees: &[EntreeLot],
+    (entrees, recu): (&[EntreeLot], Option<&[f32]>),
     cache: &mut Cache,
     logits: &mut Vec<f32>,
 ) -> Resultat<()> {
@@ -142,6 +155,10 @@ pub(super) fn calculer(
     for ((etage, b), cache) in corps.etages.iter().zip(brouillons).zip(&cache.etages) {
         let passe = Passe { a, etage, b, r: &r };
         passe.envoyer()?;
+        if let Some(recu) = recu.filter(|_| etage.recoit()) {
+            let lignes = r.ordre.iter().flat_map(|i| &recu[i * a.taille_cachee..(i + 1) * a.taille_cachee]);
+            etage.ops.carte.copier_f32_vers(&lignes.copied().collect::<Vec<_>>(), b.x.vue())?;
+        }
         if let Some(avant) = &precedente {
             let octets = r.n() * a.taille_cachee * F32;
             etage.ops.carte.recevoir(&avant.etage.ops.carte, avant.b.x.vue(), b.x.vue(), octets)?;

@@ -9,6 +9,7 @@ mod lot;
 mod plan;
 mod poids;
 mod programme;
+mod repartition;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -19,6 +20,7 @@ use self::etage::Etage;
 use self::lot::Brouillon;
 use self::plan::Lecteur;
 use self::poids::Vecteurs;
+use super::cpu::Cpu;
 use super::{Fiche, FicheMagasin, Logits, Lot, Moteur, Reglages, verifier_lot};
 use crate::cuda::operations::Tetes;
 use crate::erreur::{Erreur, Resultat};
@@ -53,6 +55,15 @@ pub struct Cuda {
     corps: Arc<Corps>,
     /// Tampons des passes de plusieurs jetons, un par étage.
     brouillons: Vec<Brouillon>,
+    /// Ce que calcule le processeur.
+    hote: Option<Hote>,
+}
+
+/// Les premières couches, laissées au processeur.
+struct Hote {
+    cpu: Cpu,
+    /// Flux résiduel après elles.
+    residus: Vec<f32>,
 }
 
 impl Cuda {
@@ -67,14 +78,18 @@ impl Cuda {
             let detail = "aucun poids n'est rangé : il n'y a rien à faire passer par la carte";
             return Err(Erreur::Usage(format!("--virtual et --vram ne vont pas ensemble ({detail})")));
         }
-        if n > couches {
+        let debut = repartition::choisir(a, poids, reglages, cartes)?;
+        let reste = couches - debut;
+        if n > reste {
             return Err(Erreur::Usage(format!(
-                "{n} cartes pour {couches} couches : donnez-en moins à --device"
+                "{n} cartes pour {reste} couches : donnez-en moins à --device"
             )));
         }
-        let mut lecteur = Lecteur::nouveau(a, poids, reglages.virtuel)?;
+        let passent = reglages.vram.is_some() && !repartition::tiennent(a, poids, reglages, (debut, n))?;
+        let mut lecteur = Lecteur::nouveau(a, poids, reglages.virtuel, debut)?;
         let ouvrir = |(i, carte): (usize, &usize)| {
-            Etage::ouvrir(&mut lecteur, *carte, i * couches / n..(i + 1) * couches / n, reglages)
+            let plage = debut + i * reste / n..debut + (i + 1) * reste / n;
+            Etage::ouvrir(&mut lecteur, *carte, plage, (reglages, passent))
         };
         let etages = cartes.iter().enumerate().map(ouvrir).collect::<Resultat<_>>()?;
         if !lecteur.sans_noyau.is_empty() {
@@ -82,7 +97,11 @@ impl Cuda {
             tracing::warn!("types sans noyau sur la carte graphique, décodés en F16 : {}", types.join(", "));
         }
         let corps = Corps { architecture: a.clone(), etages, tour: AtomicU32::new(1) };
-        Ok(Self { corps: Arc::new(corps), brouillons: Vec::new() })
+        let reglages_hote = Reglages { fils: reglages.fils, isa: reglages.isa, ..Reglages::default() };
+        let ouvrir = || Cpu::debut(a, poids, &reglages_hote, debut);
+        let cpu = (debut > 0).then(ouvrir).transpose()?;
+        let hote = cpu.map(|cpu| Hote { cpu, residus: Vec::new() });
+        Ok(Self { corps: Arc::new(corps), brouillons: Vec::new(), hote })
     }
 
     /// Tampons d'une passe de `n` jetons, gardés d'une passe à l'autre.
@@ -102,12 +121,16 @@ impl Cuda {
     fn calculer(&mut self, lot: &Lot, cache: &mut Cache, logits: &mut Vec<f32>) -> Resultat<()> {
         for entrees in lot.entrees.chunks(JETONS_PAR_PASSE) {
             let depart = Instant::now();
-            match entrees {
-                [seule] => jeton::decoder(&self.corps, *seule, cache, logits)?,
-                _ => {
-                    self.preparer_brouillons(entrees.len())?;
-                    lot::calculer(&self.corps, &self.brouillons, entrees, cache, logits)?;
-                }
+            if let (Some(hote), Some(etat)) = (&mut self.hote, &mut cache.hote) {
+                hote.cpu.residus(&Lot { entrees: entrees.to_vec() }, etat, &mut hote.residus)?;
+            }
+            if let [seule] = entrees {
+                let recu = self.hote.as_ref().map(|h| h.residus.as_slice());
+                jeton::decoder(&self.corps, *seule, recu, cache, logits)?;
+            } else {
+                self.preparer_brouillons(entrees.len())?;
+                let recu = self.hote.as_ref().map(|h| h.residus.as_slice());
+                lot::calculer(&self.corps, &self.brouillons, (entrees, recu), cache, logits)?;
             }
             let passantes = self.corps.etages.iter().filter_map(|e| e.poids.couches.passent());
             passantes.for_each(|p| p.compter(depart.elapsed()));
@@ -145,12 +168,18 @@ impl Moteur for Cuda {
 
     fn fiche(&self) -> Fiche {
         let etages = &self.corps.etages;
-        let noms: Vec<_> = etages.iter().map(|e| e.ops.carte.nom()).collect();
+        let hote = self.hote.as_ref().map(|h| h.cpu.fiche());
+        let mut noms: Vec<_> = etages.iter().map(|e| e.ops.carte.nom().to_owned()).collect();
+        let octets = |f: fn(&Fiche) -> usize| hote.as_ref().map_or(0, f);
+        let (residents, lus) = (octets(|f| f.octets_residents), octets(|f| f.octets_par_jeton));
+        if let (Some(fiche), Some(etage)) = (&hote, etages.first()) {
+            noms.insert(0, format!("processeur ({} couches, {})", etage.couches.start, fiche.appareil));
+        }
         Fiche {
             moteur: "cuda",
             appareil: noms.join(" + "),
-            octets_residents: etages.iter().map(|e| e.poids.octets_residents()).sum(),
-            octets_par_jeton: etages.iter().map(|e| e.poids.octets_lus()).sum(),
+            octets_residents: residents + etages.iter().map(|e| e.poids.octets_residents()).sum::<usize>(),
+            octets_par_jeton: lus + etages.iter().map(|e| e.poids.octets_lus()).sum::<usize>(),
             magasin: etages
                 .iter()
                 .filter_map(|e| e.poids.couches.passent().map(couches::Passantes::fiche))
@@ -161,7 +190,8 @@ impl Moteur for Cuda {
     fn nouvel_etat(&self, capacite: usize, nb_sequences: usize) -> Resultat<Etat> {
         // Le cache est demandé d'abord ; les couches de passage prendront ce qui reste.
         self.corps.fermer_les_magasins();
-        let cache = Cache::nouveau(&self.corps, capacite, nb_sequences)?;
+        let hote = self.hote.as_ref().map(|h| h.cpu.nouvel_etat(capacite, nb_sequences)).transpose()?;
+        let cache = Cache::nouveau(&self.corps, hote, capacite, nb_sequences)?;
         Ok(Etat::nouveau(Box::new(cache), capacite, nb_sequences))
     }
 

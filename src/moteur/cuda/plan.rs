@@ -190,6 +190,8 @@ pub(super) struct Lecteur<'a> {
     pub(super) poids: &'a Poids,
     /// Aucune matrice n'est rangée : leurs poids se recalculent.
     pub(super) virtuel: bool,
+    /// Première couche des cartes : celles d'avant sont au processeur.
+    pub(super) debut: usize,
     pub(super) sans_noyau: BTreeSet<SpecPoids>,
     /// Formats de toutes les matrices.
     pub(super) formats: usize,
@@ -197,13 +199,15 @@ pub(super) struct Lecteur<'a> {
 
 impl<'a> Lecteur<'a> {
     /// Un lecteur qui a déjà vu comment se range chaque matrice.
-    pub(super) fn nouveau(a: &'a Architecture, poids: &'a Poids, virtuel: bool) -> Resultat<Self> {
-        let mut lecteur = Self { a, poids, virtuel, sans_noyau: BTreeSet::new(), formats: 0 };
-        lecteur.table("token_embd.weight")?;
-        if !a.plongements_lies {
-            lecteur.table("output.weight")?;
-        }
-        (0..a.couches.len()).try_for_each(|i| lecteur.couche(i).map(drop))?;
+    pub(super) fn nouveau(
+        a: &'a Architecture,
+        poids: &'a Poids,
+        virtuel: bool,
+        debut: usize,
+    ) -> Resultat<Self> {
+        let mut lecteur = Self { a, poids, virtuel, debut, sans_noyau: BTreeSet::new(), formats: 0 };
+        lecteur.tables()?;
+        (debut..a.couches.len()).try_for_each(|i| lecteur.couche(i).map(drop))?;
         Ok(lecteur)
     }
 
@@ -211,6 +215,13 @@ impl<'a> Lecteur<'a> {
     pub(super) fn table(&mut self, nom: &str) -> Resultat<PlanMatrice> {
         let vue = self.vue(nom, [self.a.taille_vocabulaire, self.a.taille_cachee])?;
         self.seule(vue)
+    }
+
+    /// Formes des tables que les cartes gardent.
+    pub(super) fn tables(&mut self) -> Resultat<Vec<Disposition>> {
+        let plongements = (self.debut == 0 || self.a.plongements_lies).then_some("token_embd.weight");
+        let tete = (!self.a.plongements_lies).then_some("output.weight");
+        plongements.into_iter().chain(tete).map(|nom| self.table(nom).map(|plan| plan.disposition)).collect()
     }
 
     /// Matrice `nom`.

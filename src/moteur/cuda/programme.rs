@@ -46,6 +46,8 @@ pub(super) struct Tampons {
     partiels: Tampon,
     /// Logits, que la carte écrit chez l'hôte.
     pub(super) logits: Epingle<f32>,
+    /// Flux résiduel que le processeur a laissé, en f32.
+    pub(super) recu: Tampon,
 }
 
 impl Tampons {
@@ -58,6 +60,7 @@ impl Tampons {
             mlp: carte.reserver(Marque::octets_f16(a.taille_intermediaire))?,
             partiels: carte.reserver(ops.octets_partiels())?,
             logits: carte.epingler(a.taille_vocabulaire)?,
+            recu: carte.reserver(a.taille_cachee * size_of::<f32>())?,
         })
     }
 }
@@ -75,6 +78,8 @@ pub(super) struct Redacteur<'a> {
     pub(super) a: &'a Architecture,
     pub(super) ops: &'a Operations,
     pub(super) t: &'a Tampons,
+    /// Première couche des cartes : son résidu est le premier vecteur.
+    pub(super) debut: usize,
 }
 
 impl<'a> Redacteur<'a> {
@@ -83,8 +88,8 @@ impl<'a> Redacteur<'a> {
     }
 
     /// Résidu que lit la couche `i`, ou la tête si `i` est leur nombre. `post_norme` : celle d'avant.
-    fn avant_attention(i: usize, post_norme: Option<Vue<'a>>) -> Residu<'a> {
-        match (i.checked_sub(1), post_norme) {
+    fn avant_attention(&self, i: usize, post_norme: Option<Vue<'a>>) -> Residu<'a> {
+        match (i.checked_sub(1).filter(|_| i > self.debut), post_norme) {
             (None, _) => Residu { courant: 0, numero: PREMIER, attente: None },
             (Some(i), None) => Residu { courant: 0, numero: Numero::Descente.de(i), attente: None },
             (Some(i), Some(w)) => {
@@ -93,11 +98,11 @@ impl<'a> Redacteur<'a> {
         }
     }
 
-    fn avant_mlp(i: usize, post_norme: Option<Vue<'a>>) -> Residu<'a> {
+    fn avant_mlp(&self, i: usize, post_norme: Option<Vue<'a>>) -> Residu<'a> {
         match post_norme {
             None => Residu { courant: 0, numero: Numero::Sortie.de(i), attente: None },
             Some(w) => {
-                let numero = if i == 0 { PREMIER } else { Numero::Qkv.de(i) };
+                let numero = if i == self.debut { PREMIER } else { Numero::Qkv.de(i) };
                 Residu { courant: 0, numero, attente: Some((Numero::Sortie.de(i), w)) }
             }
         }
@@ -138,7 +143,7 @@ impl<'a> Redacteur<'a> {
     ) -> Resultat<()> {
         let marque = |tampon: &'a Tampon, numero: Numero| Marque { vue: tampon.vue(), numero: numero.de(i) };
         let redacteur: Redacteur<'_> = *self;
-        let residu = Redacteur::avant_attention(i, post_norme);
+        let residu = redacteur.avant_attention(i, post_norme);
         let (entree, norme) = redacteur.entree(&residu, v.norme_attention.vue())?;
         let qkv = marque(&self.t.qkv, Numero::Qkv);
         for (matrice, premiere) in &m.qkv {
@@ -160,7 +165,7 @@ impl<'a> Redacteur<'a> {
 
     fn mlp(&self, p: &mut Programme, i: usize, m: &Matrices, v: &Vecteurs) -> Resultat<()> {
         let post_norme = v.post_normes.as_ref().map(|n| n[0].vue());
-        let residu = Redacteur::avant_mlp(i, post_norme);
+        let residu = self.avant_mlp(i, post_norme);
         let redacteur: Redacteur<'_> = *self;
         let (entree, norme) = redacteur.entree(&residu, v.norme_mlp.vue())?;
         let mlp = Marque { vue: self.t.mlp.vue(), numero: Numero::Mlp.de(i) };
@@ -179,7 +184,7 @@ impl<'a> Redacteur<'a> {
         post_norme: Option<Vue<'_>>,
     ) -> Resultat<()> {
         let redacteur: Redacteur<'_> = *self;
-        let (entree, norme) = redacteur.entree(&Redacteur::avant_attention(couches, post_norme), norme)?;
+        let (entree, norme) = redacteur.entree(&redacteur.avant_attention(couches, post_norme), norme)?;
         let vers = Marque { vue: self.t.logits.vue(), numero: 0 };
         let sortie = Sortie { vers, effet: Effet::Logits, ancien: 0 };
         p.produit(&Produit { matrice, entree, norme: Some(norme), sortie })
