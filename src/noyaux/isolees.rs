@@ -75,8 +75,8 @@ fn affine(disposition: Disposition, tuile: &[u8], b: usize, rang: usize) -> (Voi
         }
         Disposition::K4 | Disposition::K5 => {
             let (d, dmin) = (reels(superechelles()), reels(&superechelles()[2 * LIGNES..]));
-            let echelle = combiner(d, entiers(echelles).map(|e| e as u8 as f32), |d, e| d * e);
-            let minimum = entiers(&echelles[LIGNES..]).map(|m| m as u8 as f32);
+            let echelle = combiner(d, entiers(echelles).map(|e| f32::from(e.cast_unsigned())), |d, e| d * e);
+            let minimum = entiers(&echelles[LIGNES..]).map(|m| f32::from(m.cast_unsigned()));
             (echelle, combiner(dmin, minimum, |d, m| -d * m))
         }
         Disposition::K6 => {

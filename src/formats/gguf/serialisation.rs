@@ -44,7 +44,7 @@ pub(super) fn ecrire_valeur(sortie: &mut Vec<u8>, valeur: &Valeur) {
             None => ecrire_tableau(sortie, 12, v.iter(), |s, x| s.extend_from_slice(&x.to_le_bytes())),
         },
         Valeur::Booleens(v) => ecrire_tableau(sortie, 7, v.iter(), |s, b| s.push(u8::from(*b))),
-        Valeur::Textes(v) => ecrire_tableau(sortie, 8, v.iter(), |s, t| ecrire_chaine(s, t)),
+        Valeur::Textes(v) => ecrire_tableau(sortie, 8, v.iter(), ecrire_chaine),
     }
 }
 

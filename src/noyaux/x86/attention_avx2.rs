@@ -54,24 +54,13 @@ unsafe fn scores_n<const N: usize>(q: *const f32, dim: usize, cles: *const f16, 
 /// Somme pondérée de valeurs, 8 dimensions à la fois, puis une à une.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn ponderer(p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
-    let nb = v.len() / dim;
     let entieres = dim / MOITIE * MOITIE;
     for d in (0..entieres).step_by(MOITIE) {
         par_groupes!(y.len() / dim, [8, 4, 2, 1], |i, N| {
-            let mut cumuls = [_mm256_setzero_ps(); N];
-            // SAFETY: `d + 8 ≤ dim` ; `y` a `n` lignes de `dim`, `v` en a `nb`, `p` autant de poids par ligne de `y`.
+            // SAFETY: `d + 8 ≤ dim` ; `y` a `n` lignes de `dim`, `p` un poids par ligne de `v` (vérifié par la table).
             unsafe {
-                for j in 0..nb {
-                    let valeurs = huit_f16(v.as_ptr().add(j * dim + d).cast());
-                    let p = p.as_ptr().add(i * TRANCHE + j);
-                    pour_chaque!(N, |C| {
-                        cumuls[C] = _mm256_fmadd_ps(_mm256_set1_ps(*p.add(C * TRANCHE)), valeurs, cumuls[C]);
-                    });
-                }
-                let y = y.as_mut_ptr().add(i * dim + d);
-                pour_chaque!(N, |C| {
-                    _mm256_storeu_ps(y.add(C * dim), cumuls[C]);
-                });
+                let (p, y) = (p.as_ptr().add(i * TRANCHE), y.as_mut_ptr().add(i * dim + d));
+                ponderer_n::<N>(p, (dim, d), v, y);
             }
         });
     }
@@ -82,5 +71,27 @@ pub(super) fn ponderer(p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
                 *y += p * v.to_f32();
             }
         }
+    }
+}
+
+/// Huit dimensions à partir de `d`, de `N` requêtes.
+///
+/// # Safety
+/// `d + 8 ≤ dim` ; `p` a `v.len() / dim` poids tous les `TRANCHE`, `y` huit places tous les `dim`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn ponderer_n<const N: usize>(p: *const f32, (dim, d): (usize, usize), v: &[f16], y: *mut f32) {
+    let mut cumuls = [_mm256_setzero_ps(); N];
+    // SAFETY: promis par l'appelant.
+    unsafe {
+        for j in 0..v.len() / dim {
+            let valeurs = huit_f16(v.as_ptr().add(j * dim + d).cast());
+            pour_chaque!(N, |C| {
+                cumuls[C] = _mm256_fmadd_ps(_mm256_set1_ps(*p.add(C * TRANCHE + j)), valeurs, cumuls[C]);
+            });
+        }
+        pour_chaque!(N, |C| {
+            _mm256_storeu_ps(y.add(C * dim), cumuls[C]);
+        });
     }
 }

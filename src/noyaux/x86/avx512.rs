@@ -104,7 +104,7 @@ macro_rules! reels {
             });
         }
         let q = $p.codes.as_ptr().add($place).cast::<i8>();
-        pour_chaque!(8, |J| {
+        pour_chaque!(rangees, |J| {
             if J + 1 > $debut && J < $fin {
                 pour_chaque!($n, |C| {
                     sommes[C] = quatre::<{ BLOC * C + 4 * J }>(sommes[C], $w[J], q);

@@ -67,6 +67,10 @@ use par_groupes;
 /// Répète un corps pour chaque jeton d'un groupe de `$n`, au plus 16, rang constant : les cumuls restent dans des
 /// registres.
 macro_rules! pour_chaque {
+    // Les huit rangées d'un bloc.
+    (rangees, |$c:ident| $corps:block) => {
+        pour_chaque!(@ 8, $c, $corps, 0 1 2 3 4 5 6 7)
+    };
     ($n:expr, |$c:ident| $corps:block) => {
         pour_chaque!(@ $n, $c, $corps, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
     };
