@@ -44,7 +44,7 @@ pub fn blocs(colonnes: usize) -> usize {
     colonnes / BLOC
 }
 
-/// Tuiles de `colonnes` colonnes qui tiennent, décodées, dans [`OCTETS_MAX`].
+/// Tuiles de `colonnes` colonnes qui tiennent, décodées, dans une part du cache de niveau 2.
 pub fn tuiles_max(colonnes: usize) -> usize {
     OCTETS_MAX / (size_of::<Tuile>() * blocs(colonnes)).max(1)
 }

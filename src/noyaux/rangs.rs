@@ -1,6 +1,7 @@
 //! Produit de deux matrices de réels, ajouté à une troisième : ce que coûte le retour d'erreur d'une quantification.
 
 use super::TableNoyaux;
+#[cfg(any(test, target_arch = "x86_64"))]
 use super::aiguillage::Niveau;
 
 /// Lignes et colonnes cumulées ensemble : leurs sommes tiennent dans les registres.

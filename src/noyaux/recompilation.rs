@@ -1,6 +1,7 @@
 //! Calculs écrits une fois, en Rust ordinaire, et recompilés pour les registres du processeur.
 
 use super::TableNoyaux;
+#[cfg(target_arch = "x86_64")]
 use super::aiguillage::Niveau;
 /// De quoi écrire ces calculs.
 pub(crate) use super::elementaires::{ANCRE, VOIES, cumuler, replier};
