@@ -137,6 +137,11 @@ impl Activations {
         self.moities.resize(blocs, [0.0; 2]);
         self.rangs.resize(blocs, AUCUN);
         self.valeurs.resize(blocs, 0.0);
+        // Place pour toutes : le nombre en varie d'un jeton à l'autre, et décoder n'alloue rien.
+        self.isolees.clear();
+        self.isolees.reserve(blocs);
+        self.fins.clear();
+        self.fins.reserve(n.div_ceil(LARGEUR));
         self.x.resize(if formes.flottants { n * colonnes } else { 0 }, 0.0);
         let places = if formes.larges { n.next_multiple_of(LARGEUR) * colonnes } else { 0 };
         self.larges.resize(places, 0);
@@ -162,8 +167,6 @@ impl Activations {
     pub fn recenser(&mut self) -> Panneaux<'_> {
         self.isolees.clear();
         self.fins.clear();
-        // Place pour toutes : le nombre en varie d'un jeton à l'autre, et décoder n'alloue rien.
-        self.isolees.reserve(self.rangs.len());
         let blocs = if self.formes.entiers { self.colonnes / BLOC } else { 0 };
         for debut in (0..self.n).step_by(LARGEUR) {
             let largeur = LARGEUR.min(self.n - debut);
