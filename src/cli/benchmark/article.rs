@@ -138,7 +138,7 @@ fn mesurer_llama(
     releve: &mut Releve,
 ) -> Result<()> {
     let Some(programme) = llama else { return Ok(()) };
-    let (fils, cpu) = fils_et_cpu(banc);
+    let (fils, cpu) = banc.fils_et_cpu();
     let avant = banc.machine.sonde.relever();
     let debit = programme.mesurer(fichier(options)?, epreuve, fils, cpu)?;
     // Le processus entier est compté, chargement compris : c'est ce que la machine a consommé.
@@ -162,13 +162,9 @@ fn noter_par_llama(
     if !Path::new(&voisin).is_file() {
         return Ok(None);
     }
-    let (fils, cpu) = fils_et_cpu(banc);
+    let (fils, cpu) = banc.fils_et_cpu();
     let reglages = (arguments.comparaison.fenetres, fils, cpu);
     perplexite_de_llama(&voisin, fichier(options)?, texte, reglages).map(Some)
-}
-
-fn fils_et_cpu(banc: &Banc) -> (usize, bool) {
-    (banc.contexte.fils, banc.contexte.fiche.moteur != "cuda")
 }
 
 fn fichier(options: &OptionsModele) -> Result<&str> {

@@ -83,7 +83,7 @@ fn affronter(
     paires: usize,
     suivi: &mut dyn FnMut(),
 ) -> Result<Rencontre> {
-    let (fils, cpu) = (banc.contexte.fils, banc.contexte.fiche.moteur != "cuda");
+    let (fils, cpu) = banc.fils_et_cpu();
     let (mut nous, mut eux) = (Vec::new(), Vec::new());
     for paire in 0..paires {
         // Qui passe en second trouve le processeur chaud : chacun son tour.

@@ -139,6 +139,11 @@ impl Banc {
         Ok(resultats)
     }
 
+    /// Ce qu'il faut demander à un adversaire : autant de fils, et le processeur si c'est lui qui calcule ici.
+    fn fils_et_cpu(&self) -> (usize, bool) {
+        (self.contexte.fils, self.contexte.fiche.moteur != "cuda")
+    }
+
     fn tableau(&self, resultats: &[Resultat]) -> Tableau {
         let lignes = resultats.iter().map(|(e, m)| self.contexte.ligne(&self.machine, e, m)).collect();
         self.contexte.tableau(&self.machine, lignes)

@@ -7,6 +7,7 @@ use super::poids::Matrices;
 use crate::erreur::Resultat;
 use crate::modele::architecture::{Activation, StyleRope};
 use crate::moteur::Entree;
+use crate::noyaux::TableNoyaux;
 use crate::noyaux::activations::Activations;
 use crate::noyaux::disposition::{BLOC, LIGNES};
 use crate::noyaux::kv;
@@ -70,13 +71,9 @@ impl Cpu {
     ) -> Resultat<()> {
         self.parcourir(entrees, cache)?;
         let Self { architecture: a, table, equipe, poids, tampons, .. } = self;
-        let post_norme = poids.vecteurs.last().and_then(|c| c.post_normes.as_ref()).map(|n| &n[1]);
-        let d = a.taille_cachee;
+        let (post_norme, d) = (poids.derniere_post_norme(), a.taille_cachee);
         equipe.par_lignes((&mut tampons.x, d), (&mut tampons.t, d), &|_, x, t| {
-            if let Some(post_norme) = post_norme {
-                table.normer(t, post_norme, a.epsilon);
-            }
-            table.ajouter(x, t);
+            ajouter_sous_couche(table, post_norme, a.epsilon, x, t);
         });
         sortie.extend_from_slice(&tampons.x[..entrees.len() * d]);
         Ok(())
@@ -142,10 +139,7 @@ impl Cpu {
         let ecriture = tampons.entree.preparer(n, d, lecteurs);
         equipe.par_lignes((&mut tampons.x, d), (&mut tampons.t, d), &|jeton, x, t| {
             if let Some(post_norme) = precedente {
-                if let Some(post_norme) = post_norme {
-                    table.normer(t, post_norme, a.epsilon);
-                }
-                table.ajouter(x, t);
+                ajouter_sous_couche(table, post_norme, a.epsilon, x, t);
             }
             t.copy_from_slice(x);
             table.normer(t, norme, a.epsilon);
@@ -255,8 +249,7 @@ impl Cpu {
         if voulus.is_empty() {
             return;
         }
-        let post_norme = poids.vecteurs.last().and_then(|c| c.post_normes.as_ref()).map(|n| &n[1]);
-        let d = a.taille_cachee;
+        let (post_norme, d) = (poids.derniere_post_norme(), a.taille_cachee);
         let ecriture = tampons.entree.preparer(voulus.len(), d, table.formes(&poids.tete, voulus.len()));
         // Les lignes voulues sont ramenées en tête ; elles sont en ordre croissant.
         for (rang, &jeton) in voulus.iter().enumerate() {
@@ -265,14 +258,25 @@ impl Cpu {
         }
         let n = voulus.len() * d;
         equipe.par_lignes((&mut tampons.x[..n], d), (&mut tampons.t[..n], d), &|rang, x, t| {
-            if let Some(post_norme) = post_norme {
-                table.normer(t, post_norme, a.epsilon);
-            }
-            table.ajouter(x, t);
+            ajouter_sous_couche(table, post_norme, a.epsilon, x, t);
             table.normer(x, &poids.norme_sortie, a.epsilon);
             // SAFETY: `par_lignes` ne donne une ligne qu'à un fil.
             unsafe { table.ranger(x, (rang, 0), &ecriture) };
         });
         produit(table, (equipe, &mut tampons.produits), &poids.tete, &mut tampons.entree, logits);
     }
+}
+
+/// Ajoute au flux `x` la sortie `t` d'une sous-couche, normée si le modèle le veut.
+fn ajouter_sous_couche(
+    table: &TableNoyaux,
+    post_norme: Option<&Vec<f32>>,
+    epsilon: f32,
+    x: &mut [f32],
+    t: &mut [f32],
+) {
+    if let Some(post_norme) = post_norme {
+        table.normer(t, post_norme, epsilon);
+    }
+    table.ajouter(x, t);
 }

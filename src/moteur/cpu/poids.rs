@@ -85,6 +85,11 @@ impl PoidsCpu {
         self.couches.fiche().octets + self.tete.iter().map(Matrice::octets).sum::<usize>()
     }
 
+    /// Norme de la sortie de la dernière sous-couche.
+    pub(super) fn derniere_post_norme(&self) -> Option<&Vec<f32>> {
+        self.vecteurs.last()?.post_normes.as_ref().map(|normes| &normes[1])
+    }
+
     /// Rend au système les pages de la table des plongements qui ont été lues : chacune en amène une quinzaine de voisines,
     /// et toute la table finirait en mémoire une seconde fois.
     pub(super) fn oublier_plongements(&self) {
