@@ -4,12 +4,15 @@ use std::any::Any;
 use std::ops::Range;
 
 use half::f16;
-use half::slice::HalfBitsSliceExt;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 use crate::modele::{Architecture, CacheKv};
 use crate::noyaux::disposition::{Disposition, LIGNES};
 use crate::noyaux::kv::{self, FormatKv};
 use crate::noyaux::partage::Partage;
+
+/// Valeurs d'une clé converties à la fois.
+const CONVERTIES: usize = 64;
 
 /// Formes communes à toutes les couches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,10 +128,15 @@ impl EcritureKv<'_> {
         let ligne = position % LIGNES;
         match &self.plans {
             Plans::Flottants { k, .. } => {
-                for (i, &x) in cle.iter().enumerate() {
-                    let place = tuile + i * LIGNES + ligne;
-                    // SAFETY: cette clé n'est écrite que par ce fil.
-                    unsafe { k.plage(place..place + 1)[0] = f16::from_f32(x) };
+                let mut converties = [f16::ZERO; CONVERTIES];
+                for (i, valeurs) in cle.chunks(CONVERTIES).enumerate() {
+                    let converties = &mut converties[..valeurs.len()];
+                    converties.convert_from_f32_slice(valeurs);
+                    for (j, &x) in converties.iter().enumerate() {
+                        let place = k.pointeur(tuile + (i * CONVERTIES + j) * LIGNES + ligne);
+                        // SAFETY: cette clé n'est écrite que par ce fil.
+                        unsafe { place.write(x) };
+                    }
                 }
             }
             // SAFETY: une position est une ligne d'une tuile, que ce fil seul écrit.
@@ -151,10 +159,7 @@ impl EcritureKv<'_> {
         match &self.plans {
             Plans::Flottants { v, .. } => {
                 // SAFETY: cette valeur n'est écrite que par ce fil.
-                let place = unsafe { v.plage(place) };
-                for (place, &x) in place.iter_mut().zip(valeur) {
-                    *place = f16::from_f32(x);
-                }
+                unsafe { v.plage(place) }.convert_from_f32_slice(valeur);
             }
             Plans::Codes { disposition, v, .. } => {
                 // SAFETY: idem.
