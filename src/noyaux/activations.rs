@@ -94,10 +94,30 @@ pub struct Panneau<'a> {
     pub mesures: &'a [Mesure],
     /// Échelle · somme des codes 0 à 15, puis 16 à 31, de chaque place.
     pub moities: &'a [[f32; 2]],
-    /// Valeurs isolées, bloc par bloc.
-    pub isolees: &'a [Isolee],
+    /// Valeurs isolées.
+    pub isolees: Isolees<'a>,
     /// Valeurs en f32, une par place (blocs d'une colonne).
     pub x: &'a [f32],
+}
+
+/// Valeurs isolées d'un panneau, bloc par bloc.
+#[derive(Clone, Copy)]
+pub struct Isolees<'a> {
+    liste: &'a [Isolee],
+    largeur: usize,
+    colonnes: usize,
+}
+
+impl<'a> Isolees<'a> {
+    /// Celles d'un panneau de `largeur` jetons et `colonnes` colonnes : aucune n'en sort, ce dont dépendent les noyaux.
+    ///
+    /// # Panics
+    /// Elles sont d'un autre panneau.
+    #[inline]
+    pub fn liste(self, largeur: usize, colonnes: usize) -> &'a [Isolee] {
+        assert!(self.largeur == largeur && self.colonnes == colonnes, "valeurs isolées du panneau");
+        self.liste
+    }
 }
 
 /// De quoi écrire des jetons différents depuis plusieurs fils.
@@ -178,6 +198,7 @@ impl Activations {
                 }
                 for ((jeton, &rang), &valeur) in (0..).zip(rangs).zip(valeurs) {
                     if rang != AUCUN {
+                        assert!(usize::from(rang) < BLOC, "rang d'une valeur isolée");
                         let colonne = (b * BLOC) as u32 + u32::from(rang);
                         self.isolees.push(Isolee { jeton, colonne, valeur });
                     }
@@ -228,7 +249,7 @@ impl<'a> Panneaux<'a> {
             codes: &a.codes[places.clone()],
             mesures: &a.mesures[places.clone()],
             moities: &a.moities[places],
-            isolees: &a.isolees[isolees],
+            isolees: Isolees { liste: &a.isolees[isolees], largeur, colonnes: a.colonnes },
             x: &a.x[debut * valeurs..(debut + largeur) * valeurs],
         }
     }

@@ -3,12 +3,15 @@
 //! Les poids de quelques tuiles sont décodés une fois ; puis deux panneaux de jetons à la fois les traversent, sur toutes
 //! leurs colonnes : les cumuls ne quittent pas l'unité matricielle.
 
+use half::f16;
+
 use super::activations::LARGEUR;
 use super::disposition::{BLOC, Disposition, LIGNES};
 use super::matrice::Matrice;
 
-/// Octets de poids décodés à la fois, au plus : une part du cache de niveau 2.
-const OCTETS_MAX: usize = 512 << 10;
+/// Octets de poids décodés à la fois, au plus : la moitié du cache de niveau 2 des processeurs qui ont une unité
+/// matricielle. Moins, et les jetons repassent plus souvent.
+const OCTETS_MAX: usize = 1 << 20;
 
 /// En deçà, décoder les poids en bf16 coûte plus que ce que l'unité matricielle gagne.
 pub const JETONS_MIN: usize = 32;
@@ -30,8 +33,10 @@ impl Default for Tuile {
 pub(super) struct Unite {
     /// Décode une tuile, bloc par bloc.
     pub(super) decoder: unsafe fn(Disposition, tuile: &[u8], sortie: &mut [Tuile]),
+    /// Décode seize dimensions, à partir de celle-ci, de valeurs d'attention : un produit dont elles sont les lignes.
+    pub(super) decoder_valeurs: unsafe fn(v: &[f16], dim: usize, premiere: usize, sortie: &mut [Tuile]),
     /// Produit d'une bande.
-    pub(super) produit: unsafe fn(&Bande<'_>, sorties: &mut [f32]),
+    pub(super) produit: unsafe fn(&Bande<'_>, sorties: *mut f32),
 }
 
 /// Une matrice peut-elle passer par là ? Les poids en f32 y perdraient leurs derniers bits.
@@ -59,22 +64,24 @@ pub struct Bande<'a> {
     pub poids: &'a [Tuile],
     /// Rang de la première sortie de chaque tuile.
     pub decalages: &'a [usize],
-    /// Sorties d'un jeton.
+    /// De la sortie d'un jeton à celle du suivant.
     pub pas: usize,
 }
 
 impl Bande<'_> {
-    /// Vérifie toutes les longueurs dont dépendent les adresses, `sorties` : `[32][pas]`.
+    /// Vérifie toutes les longueurs dont dépendent les adresses ; les sorties sont 32 lignes à `pas` de distance, dans
+    /// `place` valeurs.
     ///
     /// # Panics
     /// L'une est fausse.
-    pub(super) fn verifier(&self, sorties: &[f32]) {
+    pub(super) fn verifier(&self, place: usize) {
         let panneau = LARGEUR * self.colonnes;
         assert!(self.colonnes > 0 && self.colonnes.is_multiple_of(BLOC), "colonnes de la bande");
         assert!(self.x.len() == panneau || self.x.len() == 2 * panneau, "entrées de la bande");
         assert!(!self.decalages.is_empty(), "tuiles de la bande");
         assert_eq!(self.poids.len(), self.decalages.len() * blocs(self.colonnes), "poids de la bande");
-        assert!(self.decalages.iter().all(|d| d + LIGNES <= self.pas), "place des sorties de la bande");
-        assert_eq!(sorties.len(), 2 * LARGEUR * self.pas, "sorties de la bande");
+        let derniere = (2 * LARGEUR - 1) * self.pas;
+        let tient = |d: &usize| derniere + d + LIGNES <= place;
+        assert!(self.decalages.iter().all(tient), "place des sorties de la bande");
     }
 }

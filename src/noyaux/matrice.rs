@@ -64,6 +64,12 @@ impl Matrice {
         self.lignes.div_ceil(LIGNES)
     }
 
+    /// Lignes de la tuile `i`.
+    #[inline]
+    pub fn lignes_de(&self, i: usize) -> usize {
+        LIGNES.min(self.lignes - i * LIGNES)
+    }
+
     /// Octets occupés.
     pub fn octets(&self) -> usize {
         self.nb_tuiles() * self.octets_tuile

@@ -34,6 +34,7 @@ use disposition::{BLOC, Disposition, LIGNES};
 use half::f16;
 use large::{Bande, Tuile, Unite};
 use matrice::Matrice;
+use partage::Partage;
 
 /// Produit d'une tuile de poids par un panneau : `sorties[c][ligne]`, une par jeton du panneau.
 type Produit = unsafe fn(tuile: &[u8], colonnes: usize, panneau: &Panneau<'_>, sorties: &mut [[f32; LIGNES]]);
@@ -218,11 +219,13 @@ impl TableNoyaux {
         // SAFETY: la table n'est bâtie que si le processeur a ces instructions ; les longueurs, dont
         // dépendent toutes les adresses lues, viennent d'être vérifiées.
         unsafe { self.produits[disposition as usize](tuile, colonnes, panneau, sorties) }
-        if !disposition.est_flottante() && !panneau.isolees.is_empty() {
-            let connues = |i: &Isolee| (i.jeton as usize) < sorties.len() && (i.colonne as usize) < colonnes;
-            assert!(panneau.isolees.iter().all(connues), "valeurs isolées du panneau");
-            // SAFETY: instructions présentes ; jetons et colonnes viennent d'être vérifiés.
-            unsafe { self.isoler[disposition as usize](tuile, panneau.isolees, sorties) }
+        if disposition.est_flottante() {
+            return;
+        }
+        let isolees = panneau.isolees.liste(sorties.len(), colonnes);
+        if !isolees.is_empty() {
+            // SAFETY: instructions présentes ; jetons et colonnes sont ceux du panneau.
+            unsafe { self.isoler[disposition as usize](tuile, isolees, sorties) }
         }
     }
 
@@ -262,14 +265,44 @@ impl TableNoyaux {
         unsafe { (self.unite().decoder)(disposition, tuile, sortie) }
     }
 
-    /// Produit d'une bande, dans `sorties` (`[32][pas]`).
+    /// Décode une tuile de clés (`[dim][16]`, f16) pour l'unité matricielle.
+    ///
+    /// # Panics
+    /// Comme [`Self::decoder_large`].
+    pub fn decoder_cles(&self, cles: &[f16], dim: usize, sortie: &mut [Tuile]) {
+        // SAFETY: les mêmes octets, sans rembourrage ; le processeur est petit-boutiste s'il a une unité matricielle.
+        let octets = unsafe { std::slice::from_raw_parts(cles.as_ptr().cast(), size_of_val(cles)) };
+        self.decoder_large(Disposition::F16, octets, dim, sortie);
+    }
+
+    /// Décode les dimensions `premiere..premiere + 16` de valeurs d'attention (`[j][dim]`) pour l'unité matricielle : leurs
+    /// positions sont les colonnes d'une tuile, complétées de zéros.
     ///
     /// # Panics
     /// Les longueurs ne correspondent pas, ou le niveau n'a pas d'unité matricielle.
-    pub fn produit_large(&self, bande: &Bande<'_>, sorties: &mut [f32]) {
-        bande.verifier(sorties);
+    pub fn decoder_valeurs(&self, v: &[f16], dim: usize, premiere: usize, sortie: &mut [Tuile]) {
+        assert!(premiere + LIGNES <= dim && v.len().is_multiple_of(dim), "dimensions des valeurs");
+        assert_eq!(sortie.len(), (v.len() / dim).div_ceil(BLOC), "blocs des valeurs");
         // SAFETY: instructions présentes, longueurs vérifiées.
-        unsafe { (self.unite().produit)(bande, sorties) };
+        unsafe { (self.unite().decoder_valeurs)(v, dim, premiere, sortie) }
+    }
+
+    /// Produit d'une bande, dans `sorties` à partir de `debut`.
+    ///
+    /// # Panics
+    /// Les longueurs ne correspondent pas, ou le niveau n'a pas d'unité matricielle.
+    ///
+    /// # Safety
+    /// Aucun autre fil ne touche à ces sorties : 16 par tuile, pour 32 jetons.
+    pub unsafe fn produit_large(&self, bande: &Bande<'_>, sorties: &Partage<'_, f32>, debut: usize) {
+        bande.verifier(sorties.longueur().saturating_sub(debut));
+        // SAFETY: instructions présentes, longueurs vérifiées.
+        unsafe { (self.unite().produit)(bande, sorties.pointeur(debut)) };
+    }
+
+    /// L'unité matricielle du niveau, s'il en a une, sert-elle à l'attention de têtes de `dim` valeurs en f16 ?
+    pub fn attention_large(&self, dim: usize) -> bool {
+        self.large.is_some() && dim.is_multiple_of(BLOC)
     }
 
     /// Scores `q · k` des clés d'une tranche au plus, `cles` : `[tuile][dim][16]`, pour les `n` premières requêtes d'un

@@ -32,8 +32,16 @@ pub enum Decoupe {
     DeFront(usize),
 }
 
+/// Où vont les sorties d'un produit.
+#[derive(Clone, Copy)]
+enum Vers<'a> {
+    Suite(Suite<'a>),
+    /// `[jeton][…]`, et la longueur d'une ligne.
+    Sortie(&'a Partage<'a, f32>, usize),
+}
+
 /// Seize sorties d'un jeton, d'une ligne de cache.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(64))]
 struct Rangee([f32; LIGNES]);
 
@@ -43,12 +51,16 @@ pub struct Brouillons(Vec<Brouillon>);
 
 #[derive(Debug, Default)]
 struct Brouillon {
+    /// Sorties d'une tuile pour un panneau.
+    tuile: [Rangee; LARGEUR],
     /// Sorties des articles en cours.
     sorties: Vec<Rangee>,
     /// Poids décodés pour l'unité matricielle.
     poids: Vec<large::Tuile>,
     /// Rang de la première sortie de chacune de leurs tuiles.
     decalages: Vec<usize>,
+    /// Rang de la sortie qui suit celles de chaque article.
+    fins: Vec<usize>,
 }
 
 impl Brouillons {
@@ -58,7 +70,7 @@ impl Brouillons {
         }
         for b in &mut self.0[..fils] {
             if b.sorties.len() < rangees {
-                b.sorties.resize(rangees, Rangee([0.0; LIGNES]));
+                b.sorties.resize(rangees, Rangee::default());
             }
             if b.poids.len() < tuiles {
                 b.poids.resize(tuiles, large::Tuile::default());
@@ -87,21 +99,21 @@ pub fn produit<M: Borrow<Matrice> + Sync>(
     let produit = Produit::nouveau(table, (matrices, Decoupe::BoutABout(1)), entrees);
     let sortie = Partage::nouveau(sortie);
     if entrees.larges().is_some() {
-        return produit.calculer_larges(equipe, brouillons, &|article, jeton, [y, _]| {
-            let debut = jeton * largeur + produit.premiere(article);
-            // SAFETY: les sorties d'un article ne sont écrites que par le fil qui l'a calculé.
-            unsafe { sortie.plage(debut..debut + y.len()) }.copy_from_slice(y);
-        });
+        return produit.calculer_larges(equipe, brouillons, Vers::Sortie(&sortie, largeur));
     }
-    equipe.partager(produit.nb_articles, produit.grain(equipe.nb_fils()), &|_, articles| {
+    let fils = equipe.nb_fils();
+    let brouillons = brouillons.preparer(fils, 0, 0);
+    equipe.partager(produit.nb_articles, produit.grain(fils), &|fil, articles| {
+        // SAFETY: chaque fil a son brouillon.
+        let Brouillon { tuile, .. } = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
         for panneau in 0..entrees.nombre() {
             let lu = entrees.panneau(panneau);
             for article in articles.clone() {
                 let debut = panneau * LARGEUR * largeur + produit.premiere(article);
-                produit.calculer(article, &lu, |c, ligne, valeurs| {
+                produit.calculer(article, &lu, tuile, |c, ligne, lignes| {
                     let debut = debut + c * largeur + ligne;
                     // SAFETY: les sorties d'un article ne sont écrites que par le fil qui l'a calculé.
-                    ecrire(unsafe { sortie.plage(debut..debut + valeurs.len()) }, valeurs);
+                    unsafe { sortie.plage(debut..debut + lignes) }
                 });
             }
         }
@@ -124,37 +136,32 @@ pub fn produit_suivi<M: Borrow<Matrice> + Sync>(
     let entrees = entrees.recenser();
     let produit = Produit::nouveau(table, travail, entrees);
     if entrees.larges().is_some() {
-        return produit.calculer_larges(equipe, brouillons, suite);
+        return produit.calculer_larges(equipe, brouillons, Vers::Suite(suite));
     }
     let fils = equipe.nb_fils();
     let pas = produit.lignes_max.next_multiple_of(LIGNES);
     let brouillons = brouillons.preparer(fils, LARGEUR * pas / LIGNES, 0);
     equipe.partager(produit.nb_articles, produit.grain(fils), &|fil, articles| {
         // SAFETY: chaque fil a son brouillon.
-        let brouillon = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
-        let sorties = aplatir(&mut brouillon.sorties);
+        let Brouillon { tuile, sorties, .. } = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
+        let sorties = Partage::nouveau(aplatir(sorties));
         for panneau in 0..entrees.nombre() {
             let lu = entrees.panneau(panneau);
             let jetons = panneau * LARGEUR..entrees.nb_jetons().min((panneau + 1) * LARGEUR);
             for article in articles.clone() {
-                produit.calculer(article, &lu, |c, ligne, valeurs| {
-                    ecrire(&mut sorties[c * pas + ligne..][..valeurs.len()], valeurs);
+                let lignes = produit.calculer(article, &lu, tuile, |c, ligne, lignes| {
+                    let debut = c * pas + ligne;
+                    // SAFETY: une tuile n'écrit qu'une fois chacune de ses sorties.
+                    unsafe { sorties.plage(debut..debut + lignes) }
                 });
-                for (y, jeton) in sorties.chunks_exact_mut(pas).zip(jetons.clone()) {
-                    suite(article, jeton, produit.separer(article, y));
+                for (c, jeton) in jetons.clone().enumerate() {
+                    // SAFETY: l'article est calculé : plus personne ne tient ses sorties.
+                    let y = unsafe { sorties.plage(c * pas..c * pas + lignes) };
+                    suite(article, jeton, produit.separer(y));
                 }
             }
         }
     });
-}
-
-/// Copie des sorties ; une longueur connue à la compilation épargne un appel par jeton.
-#[inline(always)]
-fn ecrire(place: &mut [f32], valeurs: &[f32]) {
-    match (place.as_mut_array::<LIGNES>(), valeurs.as_array()) {
-        (Some(place), Some(valeurs)) => *place = *valeurs,
-        _ => place.copy_from_slice(valeurs),
-    }
 }
 
 fn aplatir(rangees: &mut [Rangee]) -> &mut [f32] {
@@ -212,71 +219,85 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
         (self.nb_articles / (MORCEAUX_PAR_FIL * fils)).clamp(1, (GRAIN_MAX / self.tuiles).max(1))
     }
 
-    /// Tuiles d'un article, matrice par matrice : matrice, rang de sa première sortie, tuiles.
-    fn morceaux(&self, article: usize) -> impl Iterator<Item = (&'a Matrice, usize, Range<usize>)> {
+    /// Donne à `travail` les tuiles d'un article : matrice, rang, et rang de leur première ligne parmi celles de l'article.
+    /// Rend le nombre de ces lignes.
+    #[inline(always)]
+    fn parcourir(&self, article: usize, mut travail: impl FnMut(&'a Matrice, usize, usize)) -> usize {
         let voulues = article * self.tuiles..(article + 1) * self.tuiles;
-        let de_front = matches!(self.decoupe, Decoupe::DeFront(_));
-        let (mut tuiles_avant, mut lignes_avant) = (0, 0);
-        self.matrices.iter().map(move |m| {
+        let (mut avant, mut ligne) = (0, 0);
+        for m in self.matrices {
             let m = m.borrow();
-            let avant = if de_front { 0 } else { tuiles_avant };
             let borner = |t: usize| t.clamp(avant, avant + m.nb_tuiles()) - avant;
-            let morceau = (m, lignes_avant, borner(voulues.start)..borner(voulues.end));
-            (tuiles_avant, lignes_avant) = (tuiles_avant + m.nb_tuiles(), lignes_avant + m.lignes());
-            morceau
-        })
-    }
-
-    /// Lignes d'un article, matrice par matrice.
-    fn lignes(&self, article: usize) -> impl Iterator<Item = usize> {
-        self.morceaux(article)
-            .map(|(m, _, t)| m.lignes().min(t.end * LIGNES).saturating_sub(t.start * LIGNES))
+            for i in borner(voulues.start)..borner(voulues.end) {
+                travail(m, i, ligne);
+                ligne += m.lignes_de(i);
+            }
+            if let Decoupe::BoutABout(_) = self.decoupe {
+                avant += m.nb_tuiles();
+            }
+        }
+        ligne
     }
 
     /// Rang de la première sortie d'un article de matrices bout à bout.
     fn premiere(&self, article: usize) -> usize {
-        let mut morceaux = self.morceaux(article).filter(|(.., t)| !t.is_empty());
-        morceaux.next().map_or(0, |(_, premiere, tuiles)| premiere + tuiles.start * LIGNES)
+        let (mut tuile, mut lignes) = (article * self.tuiles, 0);
+        for m in self.matrices {
+            let m = m.borrow();
+            if tuile < m.nb_tuiles() {
+                break;
+            }
+            (tuile, lignes) = (tuile - m.nb_tuiles(), lignes + m.lignes());
+        }
+        lignes + tuile * LIGNES
     }
 
-    /// Tuiles d'un article : matrice, rang, et rang de sa première ligne parmi celles de l'article.
-    fn tuiles(&self, article: usize) -> impl Iterator<Item = (&'a Matrice, usize, usize)> {
-        let mut avant = 0;
-        self.morceaux(article).zip(self.lignes(article)).flat_map(move |((m, _, tuiles), lignes)| {
-            let (debut, premiere) = (avant, tuiles.start);
-            avant += lignes;
-            tuiles.map(move |i| (m, i, debut + (i - premiere) * LIGNES))
+    /// Calcule les sorties d'un article pour les jetons d'un panneau, aux places que donne `place` : rang du jeton dans le
+    /// panneau, rang de la première ligne dans l'article, nombre de lignes. Rend le nombre de lignes de l'article.
+    #[inline(always)]
+    fn calculer<'y>(
+        &self,
+        article: usize,
+        lu: &Panneau<'_>,
+        tuile: &mut [Rangee; LARGEUR],
+        place: impl Fn(usize, usize, usize) -> &'y mut [f32],
+    ) -> usize {
+        self.parcourir(article, |m, i, ligne| {
+            let lignes = m.lignes_de(i);
+            let produit = |sorties: &mut [[f32; LIGNES]]| {
+                self.table.produit(m.disposition(), m.tuile(i), m.colonnes(), lu, sorties);
+            };
+            if lu.largeur == 1
+                && let Some(sortie) = place(0, ligne, lignes).as_mut_array()
+            {
+                return produit(std::slice::from_mut(sortie));
+            }
+            let (sorties, _) = aplatir(tuile).as_chunks_mut();
+            let sorties = &mut sorties[..lu.largeur];
+            produit(sorties);
+            for (c, sortie) in sorties.iter().enumerate() {
+                let place = place(c, ligne, lignes);
+                // Une longueur connue à la compilation épargne un appel par jeton.
+                match place.as_mut_array() {
+                    Some(place) => *place = *sortie,
+                    None => place.copy_from_slice(&sortie[..lignes]),
+                }
+            }
         })
     }
 
-    /// Calcule les sorties d'un article pour les jetons d'un panneau, et donne à `ecrire` celles de chaque tuile : rang du
-    /// jeton dans le panneau, rang de la première ligne dans l'article, valeurs.
-    #[inline(always)]
-    fn calculer(&self, article: usize, lu: &Panneau<'_>, mut ecrire: impl FnMut(usize, usize, &[f32])) {
-        let mut resultats = [[0.0; LIGNES]; LARGEUR];
-        let resultats = &mut resultats[..lu.largeur];
-        for (m, i, ligne) in self.tuiles(article) {
-            self.table.produit(m.disposition(), m.tuile(i), m.colonnes(), lu, resultats);
-            let lignes = LIGNES.min(m.lignes() - i * LIGNES);
-            for (c, valeurs) in resultats.iter().enumerate() {
-                ecrire(c, ligne, &valeurs[..lignes]);
-            }
-        }
-    }
-
     /// Sorties d'un jeton, telles que la suite les veut.
-    fn separer<'y>(&self, article: usize, y: &'y mut [f32]) -> [&'y mut [f32]; 2] {
-        let total: usize = self.lignes(article).sum();
+    fn separer<'y>(&self, y: &'y mut [f32]) -> [&'y mut [f32]; 2] {
         let premiere = match self.decoupe {
-            Decoupe::BoutABout(_) => total,
-            Decoupe::DeFront(_) => total / 2,
+            Decoupe::BoutABout(_) => y.len(),
+            Decoupe::DeFront(_) => y.len() / 2,
         };
-        let (a, b) = y[..total].split_at_mut(premiere);
+        let (a, b) = y.split_at_mut(premiere);
         [a, b]
     }
 
     /// Calcule tous les articles pour des entrées en bf16.
-    fn calculer_larges(&self, equipe: &mut Equipe, brouillons: &mut Brouillons, suite: Suite<'_>) {
+    fn calculer_larges(&self, equipe: &mut Equipe, brouillons: &mut Brouillons, vers: Vers<'_>) {
         let colonnes = self.entrees.colonnes();
         let tuiles_article = self.lignes_max / LIGNES;
         let voulus = large::tuiles_max(colonnes) / tuiles_article;
@@ -290,53 +311,77 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
             let brouillon = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
             // Un fil seul reçoit tout d'un coup.
             for debut in articles.clone().step_by(grain) {
-                self.calculer_bande(debut..articles.end.min(debut + grain), brouillon, pas, suite);
+                self.calculer_bande(debut..articles.end.min(debut + grain), brouillon, pas, vers);
             }
         });
     }
 
     /// Décode les poids de quelques articles, puis y fait passer tous les jetons, deux panneaux à la fois ; `pas` : sorties
     /// d'un jeton dans le brouillon.
-    fn calculer_bande(
-        &self,
-        articles: Range<usize>,
-        brouillon: &mut Brouillon,
-        pas: usize,
-        suite: Suite<'_>,
-    ) {
+    fn calculer_bande(&self, articles: Range<usize>, brouillon: &mut Brouillon, pas: usize, vers: Vers<'_>) {
         let Some(x) = self.entrees.larges() else { return };
         let (n, colonnes) = (self.entrees.nb_jetons(), self.entrees.colonnes());
-        let blocs = large::blocs(colonnes);
-        let sorties = aplatir(&mut brouillon.sorties);
-        brouillon.decalages.clear();
-        let mut avant = 0;
-        for article in articles.clone() {
-            for (m, i, ligne) in self.tuiles(article) {
-                let rang = brouillon.decalages.len();
-                let vers = &mut brouillon.poids[rang * blocs..(rang + 1) * blocs];
-                self.table.decoder_large(m.disposition(), m.tuile(i), colonnes, vers);
-                brouillon.decalages.push(avant + ligne);
-            }
-            avant += self.lignes(article).sum::<usize>();
-        }
+        let entieres = self.decoder_articles(articles.clone(), brouillon);
+        let Brouillon { sorties, poids, decalages, fins, .. } = brouillon;
+        let sorties = Partage::nouveau(aplatir(sorties));
         for panneau in (0..self.entrees.nombre()).step_by(2) {
-            let bande = Bande {
+            let mut bande = Bande {
                 colonnes,
                 x: &x[panneau * LARGEUR * colonnes..x.len().min((panneau + 2) * LARGEUR * colonnes)],
-                poids: &brouillon.poids[..brouillon.decalages.len() * blocs],
-                decalages: &brouillon.decalages,
+                poids: &poids[..decalages.len() * large::blocs(colonnes)],
+                decalages,
                 pas,
             };
-            self.table.produit_large(&bande, &mut sorties[..2 * LARGEUR * pas]);
             let jetons = panneau * LARGEUR..n.min((panneau + 2) * LARGEUR);
-            for (y, jeton) in sorties.chunks_exact_mut(pas).zip(jetons) {
-                let mut reste = y;
-                for article in articles.clone() {
-                    let (y, suivants) = reste.split_at_mut(self.lignes(article).sum());
-                    suite(article, jeton, self.separer(article, y));
-                    reste = suivants;
+            if let Vers::Sortie(sortie, largeur) = vers
+                && jetons.len() == 2 * LARGEUR
+                && entieres
+            {
+                bande.pas = largeur;
+                let debut = jetons.start * largeur + self.premiere(articles.start);
+                // SAFETY: les sorties d'un article ne sont écrites que par le fil qui l'a calculé.
+                unsafe { self.table.produit_large(&bande, sortie, debut) };
+                continue;
+            }
+            // SAFETY: ce brouillon est à ce fil.
+            unsafe { self.table.produit_large(&bande, &sorties, 0) };
+            for (c, jeton) in jetons.enumerate() {
+                let mut debut = c * pas;
+                for (article, fin) in articles.clone().zip(&*fins) {
+                    // SAFETY: le produit est fait ; les articles se suivent.
+                    let y = unsafe { sorties.plage(debut..c * pas + fin) };
+                    debut = c * pas + fin;
+                    match vers {
+                        Vers::Suite(suite) => suite(article, jeton, self.separer(y)),
+                        Vers::Sortie(sortie, largeur) => {
+                            let debut = jeton * largeur + self.premiere(article);
+                            // SAFETY: comme plus haut.
+                            unsafe { sortie.plage(debut..debut + y.len()) }.copy_from_slice(y);
+                        }
+                    }
                 }
             }
         }
+    }
+
+    /// Décode les poids de quelques articles ; leurs tuiles ont-elles toutes leurs lignes ?
+    fn decoder_articles(&self, articles: Range<usize>, brouillon: &mut Brouillon) -> bool {
+        let colonnes = self.entrees.colonnes();
+        let blocs = large::blocs(colonnes);
+        let Brouillon { poids, decalages, fins, .. } = brouillon;
+        decalages.clear();
+        fins.clear();
+        let (mut avant, mut entieres) = (0, true);
+        for article in articles {
+            avant += self.parcourir(article, |m, i, ligne| {
+                let rang = decalages.len();
+                let vers = &mut poids[rang * blocs..(rang + 1) * blocs];
+                self.table.decoder_large(m.disposition(), m.tuile(i), colonnes, vers);
+                decalages.push(avant + ligne);
+                entieres &= m.lignes_de(i) == LIGNES;
+            });
+            fins.push(avant);
+        }
+        entieres
     }
 }

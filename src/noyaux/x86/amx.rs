@@ -8,6 +8,8 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
+use half::f16;
+
 use super::avx512::{codes, seize_f16};
 use crate::noyaux::TableNoyaux;
 use crate::noyaux::activations::LARGEUR;
@@ -18,15 +20,15 @@ use crate::noyaux::large::{Bande, Tuile, Unite, blocs};
 
 /// Table de ce niveau ; à n'employer que si le processeur l'a, et que le système l'a permis.
 pub(in crate::noyaux) fn table() -> TableNoyaux {
-    let unite = Unite { decoder: decoder_tuile, produit: bande };
+    let unite = Unite { decoder: decoder_tuile, decoder_valeurs, produit: bande };
     TableNoyaux { niveau: Niveau::Amx, large: Some(unite), ..super::avx512::table() }
 }
 
 /// Le processeur a-t-il AMX en bf16, et le système le permet-il à ce programme ?
 pub(in crate::noyaux) fn est_permis() -> bool {
-    // Feuille 7 : AMX-BF16 est le bit 22 d'EDX, AMX-TILE le bit 24.
+    // Feuille 7 : AMX-BF16 est le bit 22 d'EDX, AMX-TILE le bit 24. Tout processeur qui les a convertit aussi en bf16.
     let presents = __cpuid_count(7, 0).edx & (1 << 22 | 1 << 24) == (1 << 22 | 1 << 24);
-    presents && permettre()
+    presents && is_x86_feature_detected!("avx512bf16") && permettre()
 }
 
 /// Demande au noyau Linux l'état étendu des tuiles (`ARCH_REQ_XCOMP_PERM`, `XTILEDATA`) ; redemander est sans effet.
@@ -62,7 +64,7 @@ const CONFIGURATION: Configuration = {
 /// # Safety
 /// `TableNoyaux::produit_large` a vérifié les longueurs.
 #[target_feature(enable = "avx512f")]
-unsafe fn bande(b: &Bande<'_>, sorties: &mut [f32]) {
+unsafe fn bande(b: &Bande<'_>, sorties: *mut f32) {
     // Ce qui manque à une paire est refait à vide : le second panneau dans les lignes que personne ne lira, la seconde
     // tuile ici.
     let mut rebut = [[0.0; LIGNES]; LARGEUR];
@@ -70,7 +72,6 @@ unsafe fn bande(b: &Bande<'_>, sorties: &mut [f32]) {
     let nb_blocs = blocs(b.colonnes);
     let panneau = LARGEUR * b.colonnes;
     let x = [b.x.as_ptr(), b.x[b.x.len() - panneau..].as_ptr()];
-    let sorties = sorties.as_mut_ptr();
     // SAFETY: AMX est permis (`est_permis`) ; la configuration est valide. Chaque tuile a seize lignes dans chacune des
     // 32 sorties, les panneaux et les poids leurs blocs, qui se suivent.
     unsafe {
@@ -142,11 +143,34 @@ unsafe fn produit_2x2(
 ///
 /// # Safety
 /// `TableNoyaux::decoder_large` a vérifié les longueurs.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn decoder_tuile(disposition: Disposition, tuile: &[u8], sortie: &mut [Tuile]) {
     for (b, sortie) in sortie.iter_mut().enumerate() {
         // SAFETY: un bloc de la tuile, dans les longueurs vérifiées.
         unsafe { decoder(disposition, tuile, b, sortie.0.as_mut_ptr()) };
+    }
+}
+
+/// Décode seize dimensions de valeurs d'attention : les colonnes d'une tuile sont les positions.
+///
+/// # Safety
+/// `TableNoyaux::decoder_valeurs` a vérifié les longueurs.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn decoder_valeurs(v: &[f16], dim: usize, premiere: usize, sortie: &mut [Tuile]) {
+    let positions = v.len() / dim;
+    for (b, sortie) in sortie.iter_mut().enumerate() {
+        for r in 0..LIGNES {
+            let position = b * BLOC + 2 * r;
+            let lire = |j: usize| {
+                if j >= positions {
+                    return _mm512_setzero_ps();
+                }
+                // SAFETY: la position `j`, dont seize dimensions suivent `premiere`.
+                unsafe { seize_f16(v.as_ptr().add(j * dim + premiere).cast()) }
+            };
+            // SAFETY: une tuile matricielle.
+            unsafe { ecrire_paire(sortie.0.as_mut_ptr(), r, lire(position), lire(position + 1)) };
+        }
     }
 }
 
@@ -155,7 +179,7 @@ unsafe fn decoder_tuile(disposition: Disposition, tuile: &[u8], sortie: &mut [Tu
 ///
 /// # Safety
 /// Le bloc est dans la tuile.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn decoder(disposition: Disposition, tuile: &[u8], b: usize, sortie: *mut u16) {
     // SAFETY: promis par l'appelant.
     unsafe {
@@ -222,7 +246,7 @@ unsafe fn decoder(disposition: Disposition, tuile: &[u8], b: usize, sortie: *mut
 
 /// # Safety
 /// Comme [`decoder`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 #[inline]
 unsafe fn codes_en_bf16(
     disposition: Disposition,
@@ -257,7 +281,7 @@ unsafe fn codes_en_bf16(
 ///
 /// # Safety
 /// Comme [`decoder`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 unsafe fn niveaux_en_bf16(
     disposition: Disposition,
     tuile: &[u8],
@@ -299,18 +323,26 @@ fn quatre_colonnes(rangee: __m512i) -> [__m512i; 4] {
 ///
 /// # Safety
 /// `sortie` a place pour une tuile matricielle.
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 #[inline]
 unsafe fn ecrire_paire(sortie: *mut u16, r: usize, premiere: __m512, seconde: __m512) {
-    let arrondir = |x: __m512| {
-        let bits = _mm512_castps_si512(x);
-        let pair = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-        _mm512_add_epi32(bits, _mm512_add_epi32(pair, _mm512_set1_epi32(0x7FFF)))
-    };
-    let (bas, hauts) = (_mm512_srli_epi32::<16>(arrondir(premiere)), arrondir(seconde));
-    // (hauts & 0xFFFF0000) | bas en une instruction.
-    let paires =
-        _mm512_ternarylogic_epi32::<0xF8>(bas, hauts, _mm512_set1_epi32(0xFFFF_0000u32.cast_signed()));
+    // SAFETY: 64 octets.
+    let alternes = unsafe { _mm512_loadu_si512(ALTERNES.as_ptr().cast()) };
+    // SAFETY: deux noms des mêmes 64 octets.
+    let bout_a_bout: __m512i = unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(seconde, premiere)) };
     // SAFETY: la rangée `r < 16` est exactement un registre.
-    unsafe { _mm512_storeu_si512(sortie.add(BLOC * r).cast(), paires) };
+    unsafe {
+        _mm512_storeu_si512(sortie.add(BLOC * r).cast(), _mm512_permutexvar_epi16(alternes, bout_a_bout))
+    };
 }
+
+/// Rangs qui entrelacent deux suites de seize mots.
+const ALTERNES: [u16; BLOC] = {
+    let mut rangs = [0; BLOC];
+    let mut i = 0;
+    while i < BLOC {
+        rangs[i] = (i / 2 + i % 2 * LIGNES) as u16;
+        i += 1;
+    }
+    rangs
+};

@@ -16,10 +16,21 @@ pub(super) unsafe fn isoler<const D: usize>(tuile: &[u8], isolees: &[Isolee], so
     let disposition = const { Disposition::TOUTES[D] };
     let dictionnaire = Dictionnaire::de(disposition);
     let niveaux = dictionnaire.map_or([0.0; LIGNES], |d| d.niveaux.map(|n| f32::from(n) * d.inverse));
+    let Some(premiere) = isolees.first() else { return };
+    let sorties = sorties.as_mut_ptr().cast::<[f32; LIGNES]>();
     // SAFETY: seize nombres ; puis, promis par l'appelant, un bloc de la tuile et une sortie.
     unsafe {
         let niveaux = _mm512_loadu_ps(niveaux.as_ptr());
+        // La sortie d'un jeton reste dans un registre tant que les valeurs sont de lui.
+        let mut sortie = sorties.add(premiere.jeton as usize).cast();
+        let mut y = _mm512_loadu_ps(sortie);
         for i in isolees {
+            let suivante = sorties.add(i.jeton as usize).cast();
+            if suivante != sortie {
+                _mm512_storeu_ps(sortie, y);
+                sortie = suivante;
+                y = _mm512_loadu_ps(sortie);
+            }
             let (b, rang) = (i.colonne as usize / BLOC, i.colonne as usize % BLOC);
             let codes = codes::<D>(tuile.as_ptr().add(disposition.codes(b)), rang);
             let niveau = match disposition {
@@ -27,11 +38,10 @@ pub(super) unsafe fn isoler<const D: usize>(tuile: &[u8], isolees: &[Isolee], so
                 _ => _mm512_cvtepi32_ps(codes),
             };
             let (echelle, decalage) = affine::<D>(tuile.as_ptr(), b, rang);
-            let sortie = sorties.as_mut_ptr().add(i.jeton as usize).cast::<f32>();
             let poids = _mm512_fmadd_ps(niveau, echelle, decalage);
-            let y = _mm512_fmadd_ps(poids, _mm512_set1_ps(i.valeur), _mm512_loadu_ps(sortie));
-            _mm512_storeu_ps(sortie, y);
+            y = _mm512_fmadd_ps(poids, _mm512_set1_ps(i.valeur), y);
         }
+        _mm512_storeu_ps(sortie, y);
     }
 }
 
