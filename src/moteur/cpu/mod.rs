@@ -89,12 +89,12 @@ impl Cpu {
         Ok(Self {
             architecture: a.clone(),
             format_kv: reglages.kv,
-            table,
             poids: PoidsCpu::charger(poids, a, reglages, entier, &mut equipe)?,
-            plan: Plan::nouveau(a),
+            plan: Plan::nouveau(a, &table),
             tampons: Tampons::default(),
-            brouillons: (0..equipe.nb_fils()).map(|_| Brouillon::nouveau(a)).collect(),
+            brouillons: (0..equipe.nb_fils()).map(|_| Brouillon::nouveau(a, &table)).collect(),
             equipe,
+            table,
         })
     }
 }

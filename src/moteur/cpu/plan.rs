@@ -7,9 +7,15 @@ use super::cache::Cache;
 use crate::modele::Architecture;
 use crate::modele::architecture::StyleRope;
 use crate::moteur::Entree;
+use crate::noyaux::TableNoyaux;
+use crate::noyaux::kv::FormatKv;
+use crate::noyaux::large::JETONS_MIN;
 
 /// Requêtes traitées ensemble devant les mêmes clés, autour de ce nombre.
 const REQUETES_PAR_BLOC: usize = 16;
+
+/// De même pour une unité matricielle, qui attend que les clés soient décodées.
+const REQUETES_PAR_BLOC_LARGE: usize = 64;
 
 /// Où va un jeton.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +47,21 @@ pub(super) struct Plan {
     pub(super) blocs: Vec<Bloc>,
     /// Jetons dont on veut les logits.
     pub(super) voulus: Vec<usize>,
-    jetons_par_bloc: usize,
+    /// L'attention de cette passe emploie-t-elle l'unité matricielle ?
+    pub(super) larges: bool,
+    /// Requêtes d'un bloc de cette passe au plus.
+    pub(super) requetes: usize,
+    /// Têtes qui lisent les mêmes clés.
+    groupe: usize,
+    /// Le niveau permet-il `larges` ?
+    attention_large: bool,
     angles: Vec<Angles>,
     /// Par couche : rang du jeu de pulsations, et style.
     rotations: Vec<Option<(usize, StyleRope)>>,
 }
 
 impl Plan {
-    pub(super) fn nouveau(a: &Architecture) -> Self {
+    pub(super) fn nouveau(a: &Architecture, table: &TableNoyaux) -> Self {
         let mut angles: Vec<Angles> = Vec::new();
         let mut rotation = |p: &Arc<[f32]>| {
             if let Some(i) = angles.iter().position(|x| x.pulsations == *p) {
@@ -64,16 +77,18 @@ impl Plan {
             ordre: Vec::new(),
             blocs: Vec::new(),
             voulus: Vec::new(),
-            jetons_par_bloc: (REQUETES_PAR_BLOC / (a.nb_tetes / a.nb_tetes_kv)).max(1),
+            larges: false,
+            requetes: 0,
+            groupe: a.nb_tetes / a.nb_tetes_kv,
+            attention_large: table.attention_large(a.dim_tete),
             angles,
             rotations,
         }
     }
 
-    /// Requêtes d'un bloc au plus.
-    pub(super) fn requetes_max(a: &Architecture) -> usize {
-        let groupe = a.nb_tetes / a.nb_tetes_kv;
-        (REQUETES_PAR_BLOC / groupe).max(1) * groupe
+    /// Requêtes d'un bloc au plus, toutes passes confondues.
+    pub(super) fn requetes_max(a: &Architecture, table: &TableNoyaux) -> usize {
+        requetes(a.nb_tetes / a.nb_tetes_kv, table.attention_large(a.dim_tete))
     }
 
     /// Prévoit une passe sur `entrees`, à la suite de ce que contient le cache.
@@ -91,16 +106,19 @@ impl Plan {
         let places = &self.places;
         // Clés toutes distinctes : le tri est déterministe, et sans allocation.
         self.ordre.sort_unstable_by_key(|&i| (places[i].sequence, places[i].position));
-        self.grouper();
+        let en_f16 = cache.formes.format == FormatKv::F16;
+        self.larges = self.attention_large && en_f16 && entrees.len() >= JETONS_MIN;
+        self.grouper(requetes(self.groupe, self.larges) / self.groupe);
+        self.requetes = self.blocs.iter().map(|b| b.rangs.len() * self.groupe).max().unwrap_or(0);
         self.tourner();
     }
 
-    fn grouper(&mut self) {
+    fn grouper(&mut self, jetons_par_bloc: usize) {
         self.blocs.clear();
         for (rang, &i) in self.ordre.iter().enumerate() {
             let sequence = self.places[i].sequence;
             match self.blocs.last_mut() {
-                Some(bloc) if bloc.sequence == sequence && bloc.rangs.len() < self.jetons_par_bloc => {
+                Some(bloc) if bloc.sequence == sequence && bloc.rangs.len() < jetons_par_bloc => {
                     bloc.rangs.end = rang + 1;
                 }
                 _ => self.blocs.push(Bloc { sequence, rangs: rang..rang + 1 }),
@@ -132,4 +150,10 @@ impl Plan {
         let plage = jeton * n..(jeton + 1) * n;
         Some((style, &angles.cos[plage.clone()], &angles.sin[plage]))
     }
+}
+
+/// Requêtes d'un bloc au plus : un nombre entier de jetons, un au moins.
+fn requetes(groupe: usize, larges: bool) -> usize {
+    let visees = if larges { REQUETES_PAR_BLOC_LARGE } else { REQUETES_PAR_BLOC };
+    (visees / groupe).max(1) * groupe
 }

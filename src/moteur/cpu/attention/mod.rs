@@ -5,11 +5,14 @@
 //! requête ne dépend ni des autres requêtes du bloc, ni du nombre de fils, ni de la façon dont les jetons sont
 //! arrivés. Quand il y a trop peu de blocs pour occuper l'équipe, ses fils se partagent aussi les tranches.
 
+mod large;
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::slice::HalfBitsSliceExt;
 
+use self::large::Large;
 use super::cache::{ClesValeurs, Formes};
 use super::plan::{Bloc, Plan};
 use crate::modele::Architecture;
@@ -34,6 +37,8 @@ pub(super) struct Brouillon {
     panneaux: Vec<f32>,
     /// Les mêmes en entiers, pour un cache quantifié.
     codes: Activations,
+    /// De quoi employer l'unité matricielle, si le niveau en a une.
+    large: Option<Large>,
     /// Scores puis poids, `[requête][TRANCHE]`.
     scores: Vec<f32>,
     /// Une tranche, puis toutes.
@@ -64,14 +69,15 @@ impl Partiel {
 }
 
 impl Brouillon {
-    pub(super) fn nouveau(a: &Architecture) -> Self {
-        let n = Plan::requetes_max(a);
+    pub(super) fn nouveau(a: &Architecture, table: &TableNoyaux) -> Self {
+        let n = Plan::requetes_max(a, table).next_multiple_of(large::REQUETES);
         let mut codes = Activations::default();
         codes.preparer(n, a.dim_tete, activations::Formes::ENTIERS);
         Self {
             codes,
+            large: table.attention_large(a.dim_tete).then(|| Large::nouveau(a.dim_tete)),
             q: vec![0.0; n * a.dim_tete],
-            panneaux: vec![0.0; n.next_multiple_of(REQUETES) * a.dim_tete],
+            panneaux: vec![0.0; n * a.dim_tete],
             scores: vec![0.0; n * TRANCHE],
             tranche: Partiel::nouveau(n, a.dim_tete),
             total: Partiel::nouveau(n, a.dim_tete),
@@ -177,12 +183,12 @@ impl Contexte<'_> {
         brouillon: &(dyn Fn(usize) -> &'b mut Brouillon + Sync),
         sorties: &Sorties<'_>,
     ) {
-        let (dim, requetes) = (self.formes.dim, Plan::requetes_max(self.architecture));
+        let (dim, requetes) = (self.formes.dim, self.plan.requetes);
         let intervalle = |u: Unite<'_>| self.tranches(&self.vues(u));
         let nombre = (0..unites).map(|u| intervalle(unite(u)).len()).max().unwrap_or(0);
         // La place de tout le contexte pour un jeton seul : elle ne grandit pas pendant un décodage.
         let contexte = self.formes.capacite().div_ceil(TRANCHE);
-        let places = (self.architecture.nb_tetes_kv * contexte).max(unites * nombre) * requetes;
+        let places = (self.architecture.nb_tetes * contexte).max(unites * nombre * requetes);
         tranches.preparer(unites, places, dim);
         let (cumuls, y) = (Partage::nouveau(&mut tranches.cumuls), Partage::nouveau(&mut tranches.y));
         let finies = &tranches.finies;
@@ -266,7 +272,9 @@ impl Contexte<'_> {
             b.vues[n] = self.vue(rang);
             n += 1;
         }
-        if self.formes.format.disposition().is_some() {
+        if let Some(large) = self.large(n, &mut b.large) {
+            large.preparer(self.table, &b.q[..n * dim], dim);
+        } else if self.formes.format.disposition().is_some() {
             let ecriture = b.codes.preparer(n, dim, activations::Formes::ENTIERS);
             for (i, q) in b.q[..n * dim].chunks_exact(dim).enumerate() {
                 // SAFETY: ce brouillon est à ce fil.
@@ -281,6 +289,11 @@ impl Contexte<'_> {
             }
         }
         n
+    }
+
+    /// L'unité matricielle, si elle sert à `n` requêtes de cette passe.
+    fn large<'b>(&self, n: usize, large: &'b mut Option<Large>) -> Option<&'b mut Large> {
+        large.as_mut().filter(|_| self.plan.larges && n >= large::REQUETES_MIN)
     }
 
     /// Divise par les sommes, et écrit les sorties d'une unité.
@@ -341,8 +354,17 @@ impl Contexte<'_> {
         let z = &mut b.tranche.y[..n * dim];
         match self.cles_valeurs {
             ClesValeurs::Flottants { v, .. } => {
-                let place = self.formes.valeurs(sequence, tete, base..fin);
-                self.table.ponderer(&b.scores, dim, &v.reinterpret_cast()[place], z);
+                let v = &v.reinterpret_cast()[self.formes.valeurs(sequence, tete, base..fin)];
+                match self.large(n, &mut b.large) {
+                    Some(large) => {
+                        // Les poids que `ponderer` attend nuls.
+                        for scores in b.scores[..n * TRANCHE].chunks_exact_mut(TRANCHE) {
+                            scores[calcules..].fill(0.0);
+                        }
+                        large.ponderer(self.table, &b.scores[..n * TRANCHE], dim, v, &mut b.tranche.y);
+                    }
+                    None => self.table.ponderer(&b.scores, dim, v, z),
+                }
             }
             ClesValeurs::Codes { v, .. } => {
                 z.fill(0.0);
@@ -364,6 +386,9 @@ impl Contexte<'_> {
             ClesValeurs::Flottants { k, .. } => {
                 let place = self.formes.tuiles_cles(sequence, tete, tuiles);
                 let cles = &k.reinterpret_cast()[place];
+                if let Some(large) = self.large(n, &mut b.large) {
+                    return large.scores(self.table, dim, cles, &mut b.scores);
+                }
                 let panneaux = b.panneaux.chunks_exact(REQUETES * dim);
                 let sorties = b.scores[..n * TRANCHE].chunks_mut(REQUETES * TRANCHE);
                 for (q, sorties) in panneaux.zip(sorties) {

@@ -1,0 +1,150 @@
+//! Attention de beaucoup de requêtes sur l'unité matricielle : scores et sommes de valeurs y sont des produits de bandes,
+//! en bf16 comme ceux des poids.
+
+use half::f16;
+
+use crate::noyaux::TableNoyaux;
+use crate::noyaux::activations::{Activations, Formes, LARGEUR};
+use crate::noyaux::disposition::{BLOC, LIGNES};
+use crate::noyaux::kv::TRANCHE;
+use crate::noyaux::large::{Bande, Tuile, blocs};
+use crate::noyaux::partage::Partage;
+
+/// Requêtes en deçà desquelles décoder les clés coûte plus que ce que l'unité matricielle gagne.
+pub(super) const REQUETES_MIN: usize = 16;
+
+/// Requêtes que l'unité traite à la fois ; les sorties ont place pour un multiple.
+pub(super) const REQUETES: usize = 2 * LARGEUR;
+
+/// Tampons d'un fil.
+pub(super) struct Large {
+    q: Activations,
+    poids: Activations,
+    /// Clés d'une tranche, puis ses valeurs, décodées.
+    tuiles: Vec<Tuile>,
+    /// Rang de la première ligne de chaque tuile.
+    decalages: Vec<usize>,
+}
+
+impl Large {
+    pub(super) fn nouveau(dim: usize) -> Self {
+        Self {
+            q: Activations::default(),
+            poids: Activations::default(),
+            tuiles: vec![Tuile::default(); TRANCHE / LIGNES * blocs(dim)],
+            decalages: (0..dim.max(TRANCHE) / LIGNES).map(|t| t * LIGNES).collect(),
+        }
+    }
+
+    /// Prend des requêtes, `[n][dim]`.
+    pub(super) fn preparer(&mut self, table: &TableNoyaux, q: &[f32], dim: usize) {
+        ranger(table, q.chunks_exact(dim), dim, &mut self.q);
+    }
+
+    /// Scores des clés de tuiles voisines, `[tuile][dim][16]`, à `TRANCHE` de distance d'une requête à l'autre.
+    pub(super) fn scores(&mut self, table: &TableNoyaux, dim: usize, cles: &[f16], sorties: &mut [f32]) {
+        let blocs = blocs(dim);
+        let nb_tuiles = cles.len() / (dim * LIGNES);
+        for (cles, tuile) in cles.chunks_exact(dim * LIGNES).zip(self.tuiles.chunks_exact_mut(blocs)) {
+            table.decoder_cles(cles, dim, tuile);
+        }
+        let poids = &self.tuiles[..nb_tuiles * blocs];
+        multiplier(table, &mut self.q, poids, &self.decalages[..nb_tuiles], (TRANCHE, sorties));
+    }
+
+    /// `y[i] = Σ p[i · TRANCHE + j] · v[j]` pour chaque requête prise ; `v` : `[j][dim]`, `y` : `[i][dim]`. Les poids des
+    /// positions qui manquent à un bloc de 32 sont nuls.
+    pub(super) fn ponderer(&mut self, table: &TableNoyaux, p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
+        let colonnes = (v.len() / dim).next_multiple_of(BLOC);
+        ranger(table, p.chunks_exact(TRANCHE).map(|p| &p[..colonnes]), colonnes, &mut self.poids);
+        let blocs = blocs(colonnes);
+        for (t, tuile) in self.tuiles.chunks_exact_mut(blocs).take(dim / LIGNES).enumerate() {
+            table.decoder_valeurs(v, dim, t * LIGNES, tuile);
+        }
+        let poids = &self.tuiles[..dim / LIGNES * blocs];
+        multiplier(table, &mut self.poids, poids, &self.decalages[..dim / LIGNES], (dim, y));
+    }
+}
+
+fn ranger<'a>(
+    table: &TableNoyaux,
+    lignes: impl ExactSizeIterator<Item = &'a [f32]>,
+    colonnes: usize,
+    vers: &mut Activations,
+) {
+    let ecriture = vers.preparer(lignes.len(), colonnes, Formes::LARGES);
+    for (i, ligne) in lignes.enumerate() {
+        // SAFETY: ces tampons sont à ce fil.
+        unsafe { table.ranger(ligne, (i, 0), &ecriture) };
+    }
+}
+
+/// Multiplie toutes les entrées par des tuiles, deux panneaux à la fois.
+fn multiplier(
+    table: &TableNoyaux,
+    entrees: &mut Activations,
+    poids: &[Tuile],
+    decalages: &[usize],
+    (pas, sorties): (usize, &mut [f32]),
+) {
+    let entrees = entrees.recenser();
+    let Some(x) = entrees.larges() else { return };
+    let (colonnes, sorties) = (entrees.colonnes(), Partage::nouveau(sorties));
+    for (i, x) in x.chunks(REQUETES * colonnes).enumerate() {
+        let bande = Bande { colonnes, x, poids, decalages, pas };
+        // SAFETY: ces sorties sont à ce fil.
+        unsafe { table.produit_large(&bande, &sorties, i * REQUETES * pas) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noyaux::aiguillage::Niveau;
+
+    /// Suite quelconque entre -1 et 1.
+    fn suite(n: usize, graine: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7919 + graine * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
+    }
+
+    fn ecart(obtenu: &[f32], attendu: &[f32]) -> f32 {
+        let grandeur = attendu.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        obtenu.iter().zip(attendu).fold(0.0f32, |m, (a, b)| m.max((a - b).abs())) / grandeur
+    }
+
+    #[test]
+    fn l_unite_matricielle_donne_l_attention_de_la_reference() {
+        let Some(table) = Niveau::disponibles()
+            .into_iter()
+            .map(|n| TableNoyaux::choisir(Some(n)).unwrap())
+            .find(|t| t.attention_large(64))
+        else {
+            eprintln!("sauté : pas d'unité matricielle ici");
+            return;
+        };
+        for (dim, n, nb) in [(64usize, 16usize, 128usize), (32, 17, 61), (128, 64, 16), (96, 40, 100)] {
+            let tuiles = nb.div_ceil(LIGNES);
+            let en_f16 = |n, g| suite(n, g).into_iter().map(f16::from_f32).collect::<Vec<_>>();
+            let (q, mut p) = (suite(n * dim, 1), suite(n * TRANCHE, 2));
+            p.chunks_mut(TRANCHE).for_each(|p| p[nb..].fill(0.0));
+            let (cles, v) = (en_f16(tuiles * LIGNES * dim, 3), en_f16(nb * dim, 4));
+            let places = n.next_multiple_of(REQUETES);
+            let (mut scores, mut y) = (vec![0.0; places * TRANCHE], vec![0.0; places * dim]);
+            let mut large = Large::nouveau(dim);
+            large.preparer(&table, &q, dim);
+            large.scores(&table, dim, &cles, &mut scores);
+            large.ponderer(&table, &p, dim, &v, &mut y);
+            let cle = |j: usize, d: usize| f32::from(cles[(j / LIGNES * dim + d) * LIGNES + j % LIGNES]);
+            for i in 0..n {
+                let score = |j| (0..dim).map(|d| q[i * dim + d] * cle(j, d)).sum();
+                let attendus: Vec<f32> = (0..nb).map(score).collect();
+                let e = ecart(&scores[i * TRANCHE..][..nb], &attendus);
+                assert!(e < 1e-2, "scores de {i}, {dim} {n} {nb} : {e}");
+                let somme = |d| (0..nb).map(|j| p[i * TRANCHE + j] * f32::from(v[j * dim + d])).sum();
+                let attendus: Vec<f32> = (0..dim).map(somme).collect();
+                let e = ecart(&y[i * dim..][..dim], &attendus);
+                assert!(e < 1e-2, "valeurs de {i}, {dim} {n} {nb} : {e}");
+            }
+        }
+    }
+}
