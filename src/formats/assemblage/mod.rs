@@ -48,6 +48,10 @@ const FAMILLES: &[Famille] = &[
     Famille { nom: "compressed-tensors", trouver: compressed::trouver },
 ];
 
+/// Fins des noms de tenseurs qui ne sont jamais une matrice entière.
+const MARQUES: [&str; 6] =
+    [".qweight", ".W_q", ".weight_packed", ".weight.absmax", ".weight.scales", ".scales"];
+
 /// Une matrice assemblée.
 struct Assemblee {
     /// Nom sous lequel un modèle la demande.
@@ -86,7 +90,18 @@ pub fn ouvrir_hub(conteneur: Arc<dyn Conteneur>, configuration: &Value) -> Resul
             let sans_nom = if reglages.get("bits").is_some() { "mlx" } else { "inconnue" };
             assembler(conteneur, methode.unwrap_or(sans_nom), reglages)
         }
-        (None, None) => Ok(conteneur),
+        (None, None) => {
+            match conteneur.noms_tenseurs().iter().find(|n| MARQUES.iter().any(|m| n.ends_with(m))) {
+                Some(nom) => Err(Erreur::modele(
+                    conteneur.nom(),
+                    format!(
+                        "le tenseur « {nom} » est une partie de matrice quantifiée, et config.json ne dit pas de quelle \
+                     façon : « quantization_config » y manque ; reprendre celui d'origine"
+                    ),
+                )),
+                None => Ok(conteneur),
+            }
+        }
     }
 }
 

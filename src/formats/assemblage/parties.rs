@@ -97,6 +97,12 @@ impl<'a> Parties<'a> {
         methode: &str,
         reglages: &serde_json::Value,
     ) -> Resultat<T> {
+        // Une liste se lirait comme un objet dont les champs se suivent.
+        if !reglages.is_object() {
+            let detail =
+                format!("réglages de quantification {methode} mal formés (ce n'est pas un objet JSON)");
+            return Err(Erreur::corrompu(self.conteneur.nom(), detail));
+        }
         T::deserialize(reglages).map_err(|e| {
             let detail = format!("réglages de quantification {methode} mal formés ({e})");
             Erreur::corrompu(self.conteneur.nom(), detail)

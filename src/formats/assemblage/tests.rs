@@ -187,6 +187,15 @@ fn un_etat_json_menteur_est_refuse() {
 }
 
 #[test]
+fn des_matrices_quantifiees_sans_reglages_sont_refusees() {
+    for nom in cas().into_keys().chain(["ras".to_owned()]) {
+        let tenseurs = if nom == "ras" { ras(4) } else { tenseurs(&nom) };
+        let message = ouvrir_hub(conteneur(&tenseurs), &json!({})).err().unwrap().to_string();
+        contient(&message, &["partie de matrice quantifiée", "quantization_config"]);
+    }
+}
+
+#[test]
 fn une_variante_inconnue_est_refusee_par_son_nom() {
     let dit = |nom: &str, changer: fn(&mut Value)| {
         refus(nom, |_, r| changer(r.as_object_mut().unwrap().values_mut().next().unwrap()))
@@ -194,6 +203,7 @@ fn une_variante_inconnue_est_refusee_par_son_nom() {
     contient(&dit("gptq_v1", |r| r["bits"] = json!(3)), &["3 bits"]);
     contient(&dit("gptq_v1", |r| r["checkpoint_format"] = json!("marlin")), &["marlin"]);
     contient(&dit("gptq_v1", |r| r["bits"] = json!("quatre")), &["GPTQ", "mal formés"]);
+    contient(&dit("mlx_4_64", |r| *r = json!([64, 4])), &["MLX", "mal formés", "objet"]);
     contient(&dit("awq", |r| r["version"] = json!("gemv")), &["gemv"]);
     contient(&dit("mlx_4_64", |r| r["mode"] = json!("mxfp4")), &["mxfp4"]);
     contient(&dit("nf4", |r| r["load_in_8bit"] = json!(true)), &["LLM.int8"]);
