@@ -9,7 +9,8 @@ use std::sync::{Arc, OnceLock};
 use super::procedural::Recette;
 use crate::erreur::{Erreur, Resultat};
 
-/// Pages rendues au système : la plus grande taille courante, pour être un multiple de toutes.
+/// Pages rendues au système : la plus grande taille courante, pour être un multiple de toutes. C'est aussi ce que Linux
+/// amène autour d'un octet lu.
 #[cfg(target_os = "linux")]
 const PAGE: usize = 64 << 10;
 
@@ -63,6 +64,13 @@ impl Projection {
             Origine::Fichier(_) => true,
             Origine::Embarquee { relisible, .. } => *relisible,
             Origine::Possedee(_) => false,
+        }
+    }
+
+    /// Rend au système toutes les pages lues, comme [`Octets::rendre`].
+    pub fn rendre(&self) {
+        if let Some(vue) = self.vue(0..self.len()) {
+            vue.rendre(0..vue.len());
         }
     }
 
@@ -184,8 +192,8 @@ impl Octets {
         }
     }
 
-    /// Rend au système les pages du fichier, ou du binaire, que `plage` couvre en entier : elles seront
-    /// relues si l'on y revient. Sans effet sur des octets qui ne viennent pas d'un fichier.
+    /// Rend au système les pages du fichier, ou du binaire, que `plage` a pu amener, voisines comprises : elles
+    /// seront relues si l'on y revient. Sans effet sur des octets qui ne viennent pas d'un fichier.
     pub fn rendre(&self, plage: Range<usize>) {
         if let Nature::Calcul(calcul) = &self.0
             && plage == (0..self.len())
@@ -197,11 +205,12 @@ impl Octets {
             && source.est_relisible()
             && let Some(octets) = self.get(plage)
         {
-            let adresses = octets.as_ptr_range();
-            let debut = (adresses.start as usize).next_multiple_of(PAGE);
-            let fin = adresses.end as usize / PAGE * PAGE;
+            let (adresses, toutes) = (octets.as_ptr_range(), source.as_ptr_range());
+            let debut = (adresses.start as usize / PAGE * PAGE).max(toutes.start as usize);
+            let debut = debut.next_multiple_of(PAGE);
+            let fin = (adresses.end as usize).next_multiple_of(PAGE).min(toutes.end as usize);
             if debut < fin {
-                // SAFETY: ces pages appartiennent toutes à la tranche, qui vient d'un fichier et n'est pas
+                // SAFETY: ces pages appartiennent toutes à la source, qui vient d'un fichier et n'est pas
                 // inscriptible (`est_relisible`) : rendues, elles se relisent à l'identique au premier
                 // accès. Un refus du système ne change rien.
                 unsafe { libc::madvise(debut as *mut libc::c_void, fin - debut, libc::MADV_DONTNEED) };

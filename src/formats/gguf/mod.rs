@@ -102,6 +102,8 @@ impl Gguf {
 
     fn seul(nom: String, projection: Projection, entete: Entete) -> Self {
         let Entete { metadonnees, tenseurs } = entete;
+        // L'en-tête est lu ; un vocabulaire y pèse autant que de petits poids.
+        projection.rendre();
         let tenseurs = tenseurs.into_iter().map(|(nom, place)| (nom, (0, place))).collect();
         Self { nom, metadonnees, morceaux: vec![projection], tenseurs }
     }
@@ -129,6 +131,7 @@ impl Gguf {
             if rang == 0 {
                 metadonnees = entete.metadonnees;
             }
+            projection.rendre();
             morceaux.push(projection);
         }
         if let Some(annonces) = metadonnees.entier(CLE_NB_TENSEURS)?

@@ -209,6 +209,7 @@ impl Lecteur {
         let vue = self.poids.tenseur(nom, &[taille])?;
         let mut valeurs = vec![0.0; taille];
         vue.spec.dequantifier(&vue.octets, &mut valeurs)?;
+        vue.octets.rendre(0..vue.octets.len());
         if let Some(v) = valeurs.iter().find(|v| !v.is_finite()) {
             return Err(Erreur::modele(self.poids.nom(), format!("le tenseur « {nom} » contient {v}")));
         }
