@@ -3,7 +3,10 @@
 //! Les jetons vont par panneaux d'au plus 16 ; dans un panneau de largeur `l`, le bloc `b` du jeton `c`
 //! est à la place `b·l + c` : un noyau lit tout un bloc de jetons à des adresses voisines.
 
+use std::ops::Range;
+
 use super::disposition::BLOC;
+use super::equipe::Equipe;
 use super::partage::Partage;
 
 /// Jetons d'un panneau au plus.
@@ -15,6 +18,9 @@ pub type Codes = [i8; BLOC];
 /// Ajouté à un petit réel, l'arrondit à l'entier (pair en cas d'égalité) dans les bits bas de sa mantisse ; ajouté à un
 /// petit entier, en fait le réel qui le dépasse d'autant.
 pub const ANCRE: f32 = 12_582_912.0; // 1,5 · 2²³
+
+/// Panneaux qu'un fil recense à la fois : assez pour que se partager le travail ne coûte rien.
+const PANNEAUX_RECENSES: usize = 4;
 
 /// Rang, dans son bloc, de la valeur isolée quand il n'y en a pas.
 pub const AUCUN: u8 = u8::MAX;
@@ -54,7 +60,7 @@ pub struct Mesure {
 }
 
 /// Une valeur qui écraserait les autres de son bloc, et que les codes ne comptent pas.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Isolee {
     /// Rang du jeton dans son panneau.
     pub jeton: u32,
@@ -76,9 +82,9 @@ pub struct Activations {
     /// Rang et valeur de celle que chaque place isole.
     rangs: Vec<u8>,
     valeurs: Vec<f32>,
-    /// Valeurs isolées, panneau par panneau, et où finissent celles de chacun.
+    /// Place pour une valeur isolée par bloc, panneau par panneau, et le nombre de celles de chacun.
     isolees: Vec<Isolee>,
-    fins: Vec<usize>,
+    nombres: Vec<usize>,
     x: Vec<f32>,
     larges: Vec<u16>,
 }
@@ -157,11 +163,8 @@ impl Activations {
         self.moities.resize(blocs, [0.0; 2]);
         self.rangs.resize(blocs, AUCUN);
         self.valeurs.resize(blocs, 0.0);
-        // Place pour toutes : le nombre en varie d'un jeton à l'autre, et décoder n'alloue rien.
-        self.isolees.clear();
-        self.isolees.reserve(blocs);
-        self.fins.clear();
-        self.fins.reserve(n.div_ceil(LARGEUR));
+        self.isolees.resize(blocs, Isolee::default());
+        self.nombres.resize(n.div_ceil(LARGEUR), 0);
         self.x.resize(if formes.flottants { n * colonnes } else { 0 }, 0.0);
         let places = if formes.larges { n.next_multiple_of(LARGEUR) * colonnes } else { 0 };
         self.larges.resize(places, 0);
@@ -185,29 +188,57 @@ impl Activations {
 
     /// Recense les valeurs isolées, une fois tous les jetons rangés, et rend les panneaux.
     pub fn recenser(&mut self) -> Panneaux<'_> {
-        self.isolees.clear();
-        self.fins.clear();
-        let blocs = if self.formes.entiers { self.colonnes / BLOC } else { 0 };
-        for debut in (0..self.n).step_by(LARGEUR) {
-            let largeur = LARGEUR.min(self.n - debut);
-            let places = debut * blocs..(debut + largeur) * blocs;
-            let (rangs, valeurs) = (&self.rangs[places.clone()], &self.valeurs[places]);
-            for (b, (rangs, valeurs)) in rangs.chunks(largeur).zip(valeurs.chunks(largeur)).enumerate() {
-                if rangs.iter().all(|&rang| rang == AUCUN) {
-                    continue;
-                }
-                for ((jeton, &rang), &valeur) in (0..).zip(rangs).zip(valeurs) {
-                    if rang != AUCUN {
-                        assert!(usize::from(rang) < BLOC, "rang d'une valeur isolée");
-                        let colonne = (b * BLOC) as u32 + u32::from(rang);
-                        self.isolees.push(Isolee { jeton, colonne, valeur });
-                    }
+        self.recenser_par(&mut |nombre, recenser| recenser(0..nombre))
+    }
+
+    /// Comme [`Self::recenser`], les panneaux partagés entre les fils d'une équipe.
+    pub fn recenser_ensemble(&mut self, equipe: &mut Equipe) -> Panneaux<'_> {
+        self.recenser_par(&mut |nombre, recenser| {
+            equipe.partager(nombre, PANNEAUX_RECENSES, &|_, panneaux| recenser(panneaux));
+        })
+    }
+
+    fn recenser_par(
+        &mut self,
+        partager: &mut dyn FnMut(usize, &(dyn Fn(Range<usize>) + Sync)),
+    ) -> Panneaux<'_> {
+        let (n, blocs) = (self.n, self.isolees.len() / self.n.max(1));
+        let (rangs, valeurs) = (&self.rangs, &self.valeurs);
+        let (isolees, nombres) = (Partage::nouveau(&mut self.isolees), Partage::nouveau(&mut self.nombres));
+        partager(n.div_ceil(LARGEUR), &|panneaux| {
+            for i in panneaux {
+                let places = i * LARGEUR * blocs..n.min((i + 1) * LARGEUR) * blocs;
+                let lus = (&rangs[places.clone()], &valeurs[places.clone()]);
+                // SAFETY: un panneau n'est donné qu'à un fil.
+                unsafe {
+                    nombres.plage(i..i + 1)[0] =
+                        recenser(lus, LARGEUR.min(n - i * LARGEUR), isolees.plage(places));
                 }
             }
-            self.fins.push(self.isolees.len());
-        }
+        });
         Panneaux(self)
     }
+}
+
+/// Recense les valeurs isolées d'un panneau ; rend leur nombre. Bloc par bloc, et dans un bloc colonne par colonne : les
+/// noyaux ne décodent qu'une fois une colonne qui domine chez plusieurs jetons.
+fn recenser((rangs, valeurs): (&[u8], &[f32]), largeur: usize, place: &mut [Isolee]) -> usize {
+    let mut nombre = 0;
+    for (b, (rangs, valeurs)) in rangs.chunks(largeur).zip(valeurs.chunks(largeur)).enumerate() {
+        if rangs.as_array().is_some_and(|rangs| *rangs == [AUCUN; LARGEUR]) {
+            continue;
+        }
+        let debut = nombre;
+        for ((jeton, &rang), &valeur) in (0..).zip(rangs).zip(valeurs) {
+            if rang != AUCUN {
+                assert!(usize::from(rang) < BLOC, "rang d'une valeur isolée");
+                place[nombre] = Isolee { jeton, colonne: (b * BLOC) as u32 + u32::from(rang), valeur };
+                nombre += 1;
+            }
+        }
+        place[debut..nombre].sort_unstable_by_key(|i| (i.colonne, i.jeton));
+    }
+    nombre
 }
 
 /// Entrées prêtes à lire, panneau par panneau.
@@ -243,13 +274,16 @@ impl<'a> Panneaux<'a> {
         let blocs = if a.formes.entiers { a.colonnes / BLOC } else { 0 };
         let places = debut * blocs..(debut + largeur) * blocs;
         let valeurs = if a.formes.flottants { a.colonnes } else { 0 };
-        let isolees = i.checked_sub(1).map_or(0, |precedent| a.fins[precedent])..a.fins[i];
         Panneau {
             largeur,
             codes: &a.codes[places.clone()],
             mesures: &a.mesures[places.clone()],
-            moities: &a.moities[places],
-            isolees: Isolees { liste: &a.isolees[isolees], largeur, colonnes: a.colonnes },
+            moities: &a.moities[places.clone()],
+            isolees: Isolees {
+                liste: &a.isolees[places.start..places.start + a.nombres[i]],
+                largeur,
+                colonnes: a.colonnes,
+            },
             x: &a.x[debut * valeurs..(debut + largeur) * valeurs],
         }
     }

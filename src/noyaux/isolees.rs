@@ -16,18 +16,25 @@ pub(super) fn ajouter<const D: usize>(tuile: &[u8], isolees: &[Isolee], sorties:
     let disposition = const { Disposition::TOUTES[D] };
     let dictionnaire = Dictionnaire::de(disposition);
     let niveaux = dictionnaire.map_or([0.0; LIGNES], |d| d.niveaux.map(|n| f32::from(n) * d.inverse));
+    // Les voisines sont souvent de la même colonne, décodée une fois.
+    let (mut colonne, mut poids) = (u32::MAX, [0.0; LIGNES]);
     for i in isolees {
-        let (b, rang) = (i.colonne as usize / BLOC, i.colonne as usize % BLOC);
-        let bloc = &tuile[disposition.codes(b)..][..disposition.geometrie().codes];
-        let codes = codes(disposition, bloc, rang);
-        let (echelles, decalages) = affine(disposition, tuile, b, rang);
-        let sortie = &mut sorties[i.jeton as usize];
-        for ligne in 0..LIGNES {
-            let niveau = match disposition {
-                Disposition::Nf4 | Disposition::Fp4 => niveaux[codes[ligne] as usize & 0x0F],
-                _ => codes[ligne] as i32 as f32,
-            };
-            sortie[ligne] += i.valeur * (niveau * echelles[ligne] + decalages[ligne]);
+        if i.colonne != colonne {
+            colonne = i.colonne;
+            let (b, rang) = (colonne as usize / BLOC, colonne as usize % BLOC);
+            let bloc = &tuile[disposition.codes(b)..][..disposition.geometrie().codes];
+            let codes = codes(disposition, bloc, rang);
+            let (echelles, decalages) = affine(disposition, tuile, b, rang);
+            for ligne in 0..LIGNES {
+                let niveau = match disposition {
+                    Disposition::Nf4 | Disposition::Fp4 => niveaux[codes[ligne] as usize & 0x0F],
+                    _ => codes[ligne] as i32 as f32,
+                };
+                poids[ligne] = niveau * echelles[ligne] + decalages[ligne];
+            }
+        }
+        for (sortie, poids) in sorties[i.jeton as usize].iter_mut().zip(poids) {
+            *sortie += i.valeur * poids;
         }
     }
 }

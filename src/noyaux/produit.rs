@@ -93,7 +93,7 @@ pub fn produit<M: Borrow<Matrice> + Sync>(
     entrees: &mut Activations,
     sortie: &mut [f32],
 ) {
-    let entrees = entrees.recenser();
+    let entrees = entrees.recenser_ensemble(equipe);
     let largeur: usize = matrices.iter().map(|m| m.borrow().lignes()).sum();
     assert_eq!(sortie.len(), largeur * entrees.nb_jetons(), "taille de la sortie");
     let produit = Produit::nouveau(table, (matrices, Decoupe::BoutABout(1)), entrees);
@@ -133,7 +133,7 @@ pub fn produit_suivi<M: Borrow<Matrice> + Sync>(
     entrees: &mut Activations,
     suite: Suite<'_>,
 ) {
-    let entrees = entrees.recenser();
+    let entrees = entrees.recenser_ensemble(equipe);
     let produit = Produit::nouveau(table, travail, entrees);
     if entrees.larges().is_some() {
         return produit.calculer_larges(equipe, brouillons, Vers::Suite(suite));

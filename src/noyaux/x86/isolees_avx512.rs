@@ -24,6 +24,8 @@ pub(super) unsafe fn isoler<const D: usize>(tuile: &[u8], isolees: &[Isolee], so
         // La sortie d'un jeton reste dans un registre tant que les valeurs sont de lui.
         let mut sortie = sorties.add(premiere.jeton as usize).cast();
         let mut y = _mm512_loadu_ps(sortie);
+        // Les voisines sont souvent de la même colonne, décodée une fois.
+        let (mut colonne, mut poids) = (u32::MAX, y);
         for i in isolees {
             let suivante = sorties.add(i.jeton as usize).cast();
             if suivante != sortie {
@@ -31,14 +33,17 @@ pub(super) unsafe fn isoler<const D: usize>(tuile: &[u8], isolees: &[Isolee], so
                 sortie = suivante;
                 y = _mm512_loadu_ps(sortie);
             }
-            let (b, rang) = (i.colonne as usize / BLOC, i.colonne as usize % BLOC);
-            let codes = codes::<D>(tuile.as_ptr().add(disposition.codes(b)), rang);
-            let niveau = match disposition {
-                Disposition::Nf4 | Disposition::Fp4 => _mm512_permutexvar_ps(codes, niveaux),
-                _ => _mm512_cvtepi32_ps(codes),
-            };
-            let (echelle, decalage) = affine::<D>(tuile.as_ptr(), b, rang);
-            let poids = _mm512_fmadd_ps(niveau, echelle, decalage);
+            if i.colonne != colonne {
+                colonne = i.colonne;
+                let (b, rang) = (colonne as usize / BLOC, colonne as usize % BLOC);
+                let codes = codes::<D>(tuile.as_ptr().add(disposition.codes(b)), rang);
+                let niveau = match disposition {
+                    Disposition::Nf4 | Disposition::Fp4 => _mm512_permutexvar_ps(codes, niveaux),
+                    _ => _mm512_cvtepi32_ps(codes),
+                };
+                let (echelle, decalage) = affine::<D>(tuile.as_ptr(), b, rang);
+                poids = _mm512_fmadd_ps(niveau, echelle, decalage);
+            }
             y = _mm512_fmadd_ps(poids, _mm512_set1_ps(i.valeur), y);
         }
         _mm512_storeu_ps(sortie, y);
