@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use cudarc::driver::result;
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, PinnedHostSlice, ValidAsZeroBits};
@@ -295,6 +295,15 @@ impl<T: ValidAsZeroBits> Epingle<T> {
     /// Ce que la carte y voit.
     pub fn vue(&self) -> Vue<'_> {
         Vue { adresse: self.adresse, octets: self.tranche.num_bytes(), tampon: PhantomData }
+    }
+}
+
+impl Epingle<u32> {
+    /// Les valeurs, que la carte peut écrire pendant que l'hôte les lit.
+    pub(super) fn cases(&self) -> &[AtomicU32] {
+        // SAFETY: `adresse` désigne autant de mots alignés, qui vivent autant que `self` et que personne ne touche
+        // par référence ordinaire : `valeurs` et `valeurs_mut` ne servent pas à qui appelle ceci.
+        unsafe { std::slice::from_raw_parts(self.adresse as *const AtomicU32, self.tranche.len()) }
     }
 }
 

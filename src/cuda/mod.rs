@@ -11,8 +11,10 @@ mod noyaux;
 pub mod operations;
 mod pilote;
 pub mod rangement;
+mod recueil;
 
 pub use fiche::{FicheCarte, fiche};
 pub use memoire::{Epingle, Tampon, Vue};
 pub use noyaux::{Noyaux, Specialite};
 pub use pilote::{Carte, nombre_de_cartes};
+pub use recueil::Recueil;

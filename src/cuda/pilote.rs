@@ -113,6 +113,19 @@ impl Carte {
     pub fn attendre(&self) -> Resultat<()> {
         Ok(self.flux.synchronize()?)
     }
+
+    /// Tout ce qui a été lancé est-il fini ?
+    ///
+    /// # Errors
+    /// Comme [`Self::attendre`].
+    pub(super) fn a_fini(&self) -> Resultat<bool> {
+        self.contexte.bind_to_thread()?;
+        // SAFETY: le flux vit autant que la carte, dont le contexte est celui du fil.
+        match unsafe { sys::cuStreamQuery(self.flux.cu_stream()) } {
+            Code::CUDA_ERROR_NOT_READY => Ok(false),
+            code => Ok(code.result().map(|()| true)?),
+        }
+    }
 }
 
 impl From<DriverError> for Erreur {

@@ -30,8 +30,8 @@ pub(super) struct CacheEtage {
     octets_couche: usize,
     capacite: usize,
     nb_sequences: usize,
-    /// Décodage d'un jeton, chargé au premier.
-    pub(super) programme: Option<ProgrammeCharge>,
+    /// Décodage d'un jeton, chargé au premier, pour chaque bac où vont les logits.
+    pub(super) programmes: [Option<ProgrammeCharge>; 2],
 }
 
 impl Cache {
@@ -69,7 +69,7 @@ impl CacheEtage {
             octets_couche,
             capacite,
             nb_sequences,
-            programme: None,
+            programmes: [None, None],
         })
     }
 

@@ -124,12 +124,13 @@ impl Etage {
         if self.poids.couches.passent().is_some() {
             return self.decoder_en_passant(a, cache, base, pas);
         }
-        let programme = match cache.programme.take() {
+        let rang = self.tampons.logits.rang();
+        let programme = match cache.programmes[rang].take() {
             Some(programme) => programme,
             None => self.programme(a, cache)?,
         };
         let lance = self.ops.executer(&programme, base, pas);
-        cache.programme = Some(programme);
+        cache.programmes[rang] = Some(programme);
         lance
     }
 

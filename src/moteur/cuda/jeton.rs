@@ -33,11 +33,13 @@ pub(super) fn decoder(
         etage.decoder(a, &mut cache.etages[i], base, pas)?;
     }
     let dernier = corps.dernier()?;
-    dernier.ops.carte.attendre()?;
-    cache.longueurs[entree.sequence] += 1;
+    let recueil = &dernier.tampons.logits;
     if entree.logits {
-        logits.extend_from_slice(dernier.tampons.logits.valeurs()?);
+        recueil.recueillir(&dernier.ops.carte, logits)?;
+    } else {
+        recueil.jeter(&dernier.ops.carte)?;
     }
+    cache.longueurs[entree.sequence] += 1;
     Ok(())
 }
 

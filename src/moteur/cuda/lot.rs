@@ -318,8 +318,6 @@ impl Passe<'_> {
         etage.redacteur(a).source(&mut p, &Source::Vecteur(x, a.taille_cachee))?;
         etage.redacteur(a).tete(&mut p, 0, (norme.vue(), tete), None)?;
         etage.ops.executer(&etage.ops.charger_programme(&p)?, corps.nouvelle_base(), Pas::default())?;
-        etage.ops.carte.attendre()?;
-        logits.extend_from_slice(etage.tampons.logits.valeurs()?);
-        Ok(())
+        etage.tampons.logits.recueillir(&etage.ops.carte, logits)
     }
 }

@@ -9,7 +9,7 @@ use crate::cuda::operations::{
     Attente, AttentionJeton, Cache, Effet, Marque, Matrice, Norme, Operations, Produit, Programme, Sortie,
     Source,
 };
-use crate::cuda::{Epingle, Tampon, Vue};
+use crate::cuda::{Recueil, Tampon, Vue};
 use crate::erreur::Resultat;
 use crate::modele::Architecture;
 use crate::modele::architecture::Activation;
@@ -45,7 +45,7 @@ pub(super) struct Tampons {
     mlp: Tampon,
     partiels: Tampon,
     /// Logits, que la carte écrit chez l'hôte.
-    pub(super) logits: Epingle<f32>,
+    pub(super) logits: Recueil,
     /// Flux résiduel que le processeur a laissé, en f32.
     pub(super) recu: Tampon,
 }
@@ -59,7 +59,7 @@ impl Tampons {
             attention: carte.reserver(Marque::octets_f16(a.taille_q()))?,
             mlp: carte.reserver(Marque::octets_f16(a.taille_intermediaire))?,
             partiels: carte.reserver(ops.octets_partiels())?,
-            logits: carte.epingler(a.taille_vocabulaire)?,
+            logits: Recueil::nouveau(carte, a.taille_vocabulaire)?,
             recu: carte.reserver(a.taille_cachee * size_of::<f32>())?,
         })
     }
