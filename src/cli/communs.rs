@@ -61,6 +61,9 @@ pub struct OptionsModele {
     /// Ne ranger aucun poids ; seul `benchmark` l'offre, pour ses modèles procéduraux.
     #[arg(skip)]
     pub virtuel: bool,
+    /// Jetons de contexte que la commande emploiera, si elle le sait.
+    #[arg(skip)]
+    pub contexte: Option<usize>,
     /// Cache des clés et des valeurs du moteur cpu : f16, q8_0 ou q4_0 (3,6 fois plus petit que f16)
     #[arg(long = "kv", value_name = "FORMAT", default_value = "f16")]
     pub kv: FormatKv,
@@ -135,6 +138,7 @@ impl OptionsModele {
                 vram: self.vram,
                 couches_cpu: self.couches_cpu,
                 virtuel: self.virtuel,
+                contexte: self.contexte,
                 isa: self.isa,
                 kv: self.kv,
                 memoire: self.memoire,

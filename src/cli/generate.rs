@@ -60,7 +60,7 @@ struct Atelier<'a> {
 ///
 /// # Errors
 /// Modèle inutilisable, texte trop long, écriture impossible, ou interruption par l'utilisateur.
-pub fn executer(arguments: Arguments) -> Result<()> {
+pub fn executer(mut arguments: Arguments) -> Result<()> {
     let texte = arguments.lire_texte()?;
     if arguments.json && arguments.conversation.chat && texte.is_none() {
         let message = "--json avec --chat ne va qu'avec une question : generate --chat --json \"…\"";
@@ -70,9 +70,10 @@ pub fn executer(arguments: Arguments) -> Result<()> {
     arguments.generation.verifier()?;
     let depart = Instant::now();
     let modele = arguments.modele.charger_modele()?;
+    let capacite = arguments.generation.capacite(modele.architecture.contexte_max);
+    arguments.modele.contexte = Some(capacite);
     let mut moteur = arguments.modele.fabriquer_moteur(&modele)?;
     let reglages = arguments.generation.reglages(&modele.conseils, arguments.conversation.chat);
-    let capacite = arguments.generation.capacite(modele.architecture.contexte_max);
     let g = Generateur::nouveau(&mut *moteur, &modele.segmenteur, capacite, interruption::guetter()?)?;
     let chargement = depart.elapsed();
     let atelier = Atelier { arguments: &arguments, modele: &modele, g, reglages, chargement };

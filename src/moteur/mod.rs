@@ -210,6 +210,8 @@ pub struct Reglages {
     pub vram: Option<usize>,
     /// Premières couches que le moteur `cuda` laisse au processeur.
     pub couches_cpu: CouchesCpu,
+    /// Jetons que les états contiendront, s'ils sont déjà connus : ce que [`CouchesCpu::Auto`] prévoit en dépend.
+    pub contexte: Option<usize>,
     /// Le moteur `cuda` ne range aucune matrice : il en recalcule les poids, procéduraux, à chaque emploi.
     pub virtuel: bool,
     /// Quelles couches garder quand elles ne tiennent pas toutes dans [`Self::memoire`] ou [`Self::vram`].

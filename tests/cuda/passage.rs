@@ -6,11 +6,11 @@ use rasfr::magasin::Politique;
 use rasfr::modele::Modele;
 use rasfr::modele::synthetique::{Demande, Forme};
 use rasfr::moteur::cuda::Cuda;
-use rasfr::moteur::{Lot, Moteur, Reglages};
+use rasfr::moteur::{Moteur, Reglages};
 use rasfr::quant::SpecPoids;
 
 use super::modeles::Essai;
-use super::suites::{FAMILLES, jetons, tout_d_un_coup};
+use super::suites::{FAMILLES, jetons, lot, tout_d_un_coup};
 use super::{carte_presente, un_par_un};
 
 /// Assez de couches pour qu'elles ne tiennent pas toutes.
@@ -53,7 +53,7 @@ fn les_logits_sont_les_memes_bits_a_tout_budget_et_sous_toute_politique() {
                 let essayer = || {
                     let mut moteur = Cuda::nouveau(&a, &poids, &reglages)?;
                     let mut etat = moteur.nouvel_etat(40, 1)?;
-                    moteur.propager(&Lot::suite(&jetons(40, essai.vocabulaire)), &mut etat)?;
+                    moteur.propager(&lot(&jetons(40, essai.vocabulaire), 0), &mut etat)?;
                     drop(etat);
                     Ok::<_, rasfr::erreur::Erreur>(moteur)
                 };

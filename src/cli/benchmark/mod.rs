@@ -39,6 +39,7 @@ pub fn executer(mut arguments: Arguments) -> Result<()> {
     if epreuves.is_empty() {
         return Err(Erreur::Usage("rien à mesurer : -p et -n valent 0".into()).into());
     }
+    arguments.modele.contexte = epreuves.iter().map(|e| (e.profondeur + e.jetons) * e.sequences).max();
     let demande = arguments.synthetique.demande();
     if let Some((demande, sortie)) = demande.as_ref().zip(arguments.synthetique.export.as_ref()) {
         return synthetique::exporter(demande, sortie);

@@ -22,7 +22,9 @@ const F32: usize = 4;
 
 /// Tampons d'une passe d'au plus `n` jetons, sur la carte d'un étage.
 pub(super) struct Brouillon {
-    pub(super) n: usize,
+    n: usize,
+    /// La tête y a-t-elle sa place, décodée ?
+    tete: bool,
     x: Tampon,
     /// Entrée normée, f16.
     entree: Tampon,
@@ -41,16 +43,18 @@ pub(super) struct Brouillon {
 }
 
 impl Brouillon {
-    pub(super) fn nouveau(a: &Architecture, etage: &Etage, n: usize) -> Resultat<Self> {
+    /// Pour `n` jetons et `lignes` lignes de logits, au plus.
+    pub(super) fn nouveau(a: &Architecture, etage: &Etage, n: usize, lignes: usize) -> Resultat<Self> {
         let carte = &etage.ops.carte;
         let reserver = |colonnes: usize, octets: usize| carte.reserver(n * colonnes * octets);
-        let tete = etage.poids.sortie.as_ref().map(|(_, m)| m.disposition());
+        let decodee = lignes > LIGNES_UNE_A_UNE;
+        let tete = etage.poids.sortie.as_ref().map(|(_, m)| m.disposition()).filter(|_| decodee);
         let matrices = etage.poids.couches.dispositions().iter().chain(tete);
         let decodes = matrices.map(Operations::octets_decodes).max().unwrap_or(0);
-        let avec_logits = tete.is_some() && n > LIGNES_UNE_A_UNE;
-        let lignes_logits = if avec_logits { n.min(LIGNES_LOGITS) } else { 0 };
+        let lignes_logits = if tete.is_some() { n.min(LIGNES_LOGITS) } else { 0 };
         Ok(Self {
             n,
+            tete: decodee,
             x: reserver(a.taille_cachee, F32)?,
             entree: reserver(a.taille_cachee.next_multiple_of(64), F16)?,
             qkv: reserver(a.taille_q() + 2 * a.taille_kv(), F32)?,
@@ -66,6 +70,11 @@ impl Brouillon {
             sequences: reserver(1, F32)?,
             lignes: reserver(1, F32)?,
         })
+    }
+
+    /// Suffit-il à une passe de `n` jetons et `lignes` lignes de logits ?
+    pub(super) fn suffit(&self, n: usize, lignes: usize) -> bool {
+        self.n >= n && (self.tete || lignes <= LIGNES_UNE_A_UNE)
     }
 }
 

@@ -21,7 +21,7 @@ use self::lot::Brouillon;
 use self::plan::Lecteur;
 use self::poids::Vecteurs;
 use super::cpu::Cpu;
-use super::{Fiche, FicheMagasin, Logits, Lot, Moteur, Reglages, verifier_lot};
+use super::{Entree, Fiche, FicheMagasin, Logits, Lot, Moteur, Reglages, verifier_lot};
 use crate::cuda::operations::Tetes;
 use crate::erreur::{Erreur, Resultat};
 use crate::modele::architecture::StyleRope;
@@ -30,6 +30,9 @@ use crate::poids::Poids;
 
 /// Jetons calculés d'un coup : remplit la carte, et borne la mémoire de travail.
 const JETONS_PAR_PASSE: usize = 2048;
+/// Jetons décodés de suite, couches passantes, avant de rendre la place des passes de plusieurs jetons : les couches
+/// qu'elle permet de garder sont copiées une fois.
+const SUITE: usize = 4;
 
 /// Ce que partagent le moteur et ses états : tout y est immuable, sauf le contenu des tampons.
 struct Corps {
@@ -55,6 +58,8 @@ pub struct Cuda {
     corps: Arc<Corps>,
     /// Tampons des passes de plusieurs jetons, un par étage.
     brouillons: Vec<Brouillon>,
+    /// Jetons décodés un à un depuis la dernière de ces passes.
+    suite: usize,
     /// Ce que calcule le processeur.
     hote: Option<Hote>,
 }
@@ -101,21 +106,33 @@ impl Cuda {
         let ouvrir = || Cpu::debut(a, poids, &reglages_hote, debut);
         let cpu = (debut > 0).then(ouvrir).transpose()?;
         let hote = cpu.map(|cpu| Hote { cpu, residus: Vec::new() });
-        Ok(Self { corps: Arc::new(corps), brouillons: Vec::new(), hote })
+        Ok(Self { corps: Arc::new(corps), brouillons: Vec::new(), suite: 0, hote })
     }
 
-    /// Tampons d'une passe de `n` jetons, gardés d'une passe à l'autre.
-    fn preparer_brouillons(&mut self, n: usize) -> Resultat<()> {
-        if self.brouillons.first().is_some_and(|b| b.n >= n) {
+    /// Tampons d'une passe d'`entrees`, gardés d'une passe à l'autre.
+    fn preparer_brouillons(&mut self, entrees: &[Entree]) -> Resultat<()> {
+        let (n, lignes) = (entrees.len(), entrees.iter().filter(|e| e.logits).count());
+        self.suite = 0;
+        if self.brouillons.first().is_some_and(|b| b.suffit(n, lignes)) {
             return Ok(());
         }
         // Les anciens, et les couches de passage, rendent leur mémoire avant que les nouveaux en demandent.
         self.brouillons.clear();
         self.corps.fermer_les_magasins();
         let a = &self.corps.architecture;
-        let ouvrir = |etage| Brouillon::nouveau(a, etage, n);
+        let ouvrir = |etage| Brouillon::nouveau(a, etage, n, lignes);
         self.brouillons = self.corps.etages.iter().map(ouvrir).collect::<Resultat<_>>()?;
         Ok(())
+    }
+
+    /// Rend la place des brouillons aux couches passantes quand des jetons se décodent un à un.
+    fn rendre_les_brouillons(&mut self) {
+        self.suite += 1;
+        let passent = self.corps.etages.iter().any(|e| e.poids.couches.passent().is_some());
+        if passent && self.suite >= SUITE && !self.brouillons.is_empty() {
+            self.brouillons.clear();
+            self.corps.fermer_les_magasins();
+        }
     }
 
     fn calculer(&mut self, lot: &Lot, cache: &mut Cache, logits: &mut Vec<f32>) -> Resultat<()> {
@@ -125,10 +142,11 @@ impl Cuda {
                 hote.cpu.residus(&Lot { entrees: entrees.to_vec() }, etat, &mut hote.residus)?;
             }
             if let [seule] = entrees {
+                self.rendre_les_brouillons();
                 let recu = self.hote.as_ref().map(|h| h.residus.as_slice());
                 jeton::decoder(&self.corps, *seule, recu, cache, logits)?;
             } else {
-                self.preparer_brouillons(entrees.len())?;
+                self.preparer_brouillons(entrees)?;
                 let recu = self.hote.as_ref().map(|h| h.residus.as_slice());
                 lot::calculer(&self.corps, &self.brouillons, (entrees, recu), cache, logits)?;
             }

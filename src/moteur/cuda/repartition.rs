@@ -1,8 +1,9 @@
-//! Combien de couches le processeur calcule : autant qu'on lui en demande, ou le plus rapide de deux partages d'après
-//! des débits mesurés.
+//! Combien de couches le processeur calcule : autant qu'on lui en demande, ou le plus rapide des partages d'après des
+//! débits mesurés.
 
 use std::time::Instant;
 
+use super::JETONS_PAR_PASSE;
 use super::couches::{ANNEAU, OCTETS_MESURE};
 use super::lot::octets_brouillon;
 use super::plan::{Lecteur, PlanCouche};
@@ -15,13 +16,16 @@ use crate::moteur::cpu::Cpu;
 use crate::moteur::{CouchesCpu, Entree, Lot, Moteur, Reglages};
 use crate::poids::Poids;
 
-/// Contexte et jetons d'une passe que la prévision suppose : ils ne sont pas encore connus.
+/// Contexte que la prévision suppose s'il n'est pas connu.
 const CONTEXTE: usize = 4096;
-const PASSE: usize = 512;
+/// Ce que prennent les petits tampons d'un jeton.
+const MARGE: usize = 16 << 20;
 /// Octets d'une copie d'essai.
 const OCTETS_COPIE: usize = 128 << 20;
 /// Jetons d'essai du processeur : le plus rapide compte.
 const ESSAIS: usize = 4;
+/// Couches qu'il y calcule.
+const COUCHES_ESSAI: usize = 4;
 
 /// Couches que le processeur calculera.
 ///
@@ -47,22 +51,30 @@ pub(super) fn choisir(
         CouchesCpu::Nombre(n) => Ok(n),
         CouchesCpu::Auto => {
             let Some(vram) = reglages.vram else { return Ok(0) };
-            let tailles = Tailles::prevoir(a, poids, 0)?;
-            let places = tailles.places(vram.saturating_mul(cartes.len()));
-            if places == 0 || places >= total {
+            let budget = vram.saturating_mul(cartes.len());
+            let contexte = reglages.contexte.unwrap_or(CONTEXTE);
+            // Le processeur garde la table d'entrée s'il commence.
+            let entier = Tailles::prevoir(a, poids, 0, contexte)?;
+            if entier.passantes(total, budget) == Some(0) {
                 return Ok(0);
             }
             let debits = mesurer(a, poids, reglages, cartes.first().copied().unwrap_or(0))?;
-            let [passage, partage] = debits.durees(total, places, tailles.couche);
-            tracing::info!(
-                "par jeton, prévu : {:.1} ms si les couches passent par la carte, {:.1} ms si le processeur en calcule {}",
-                passage * 1e3,
-                partage * 1e3,
-                total - places
-            );
-            Ok(if partage < passage { total - places } else { 0 })
+            let tailles = [entier, Tailles::prevoir(a, poids, 1, contexte)?];
+            Ok(partager(total, |n| debits.duree(&tailles[n.min(1)], (total, n), budget)))
         }
     }
+}
+
+/// Le partage le plus rapide, et le dit.
+fn partager(total: usize, duree: impl Fn(usize) -> f64) -> usize {
+    let meilleur = (0..total).min_by(|a, b| duree(*a).total_cmp(&duree(*b))).unwrap_or(0);
+    tracing::info!(
+        "par jeton, prévu : {:.1} ms si toutes les couches passent par la carte, {:.1} ms si le processeur en calcule {}",
+        duree(0) * 1e3,
+        duree(meilleur) * 1e3,
+        meilleur
+    );
+    meilleur
 }
 
 /// Les couches laissées à `n` cartes, à partir de `debut`, tiennent-elles dans le budget ? Elles y restent alors.
@@ -76,37 +88,45 @@ pub(super) fn tiennent(
     (debut, n): (usize, usize),
 ) -> Resultat<bool> {
     let Some(vram) = reglages.vram.filter(|_| debut > 0) else { return Ok(false) };
-    let places = Tailles::prevoir(a, poids, debut)?.places(vram.saturating_mul(n));
-    Ok(places >= a.couches.len() - debut)
+    let tailles = Tailles::prevoir(a, poids, debut, reglages.contexte.unwrap_or(CONTEXTE))?;
+    let budget = vram.saturating_mul(n).saturating_sub(tailles.travail);
+    Ok(tailles.passantes(a.couches.len() - debut, budget) == Some(0))
 }
 
 /// Octets que prendra un modèle sur une carte.
 struct Tailles {
-    /// Matrices de la plus grande couche, et ses clés et valeurs.
+    /// Matrices de la plus grande couche.
     couche: usize,
+    /// Clés et valeurs d'une couche.
     cache: usize,
-    /// Tables et travail.
-    fixe: usize,
+    tables: usize,
+    /// Ce que prend, le temps qu'elle dure, la plus grande passe de plusieurs jetons.
+    travail: usize,
 }
 
 impl Tailles {
-    fn prevoir(a: &Architecture, poids: &Poids, debut: usize) -> Resultat<Self> {
+    fn prevoir(a: &Architecture, poids: &Poids, debut: usize, contexte: usize) -> Resultat<Self> {
         let mut lecteur = Lecteur::nouveau(a, poids, false, debut)?;
         let plans = (debut..a.couches.len()).map(|i| lecteur.couche(i)).collect::<Resultat<Vec<_>>>()?;
         let tables = lecteur.tables()?;
         let dispositions = plans.iter().flat_map(PlanCouche::dispositions).chain(&tables);
         let decodes = dispositions.map(Operations::octets_decodes).max().unwrap_or(0);
-        let tables: usize = tables.iter().map(Disposition::octets).sum();
         Ok(Self {
             couche: plans.iter().map(PlanCouche::octets).max().unwrap_or(0),
-            cache: 2 * 2 * a.taille_kv() * CONTEXTE.min(a.contexte_max),
-            fixe: tables + octets_brouillon(a, PASSE, decodes),
+            cache: 2 * 2 * a.taille_kv() * contexte.min(a.contexte_max),
+            tables: tables.iter().map(Disposition::octets).sum(),
+            travail: octets_brouillon(a, JETONS_PAR_PASSE, decodes),
         })
     }
 
-    /// Couches entières que `budget` peut contenir.
-    fn places(&self, budget: usize) -> usize {
-        budget.saturating_sub(self.fixe) / (self.couche + self.cache).max(1)
+    /// Couches, parmi `couches`, que `budget` oblige à faire passer à chaque jeton ; `None` : il n'en contient aucune.
+    fn passantes(&self, couches: usize, budget: usize) -> Option<usize> {
+        let pris = self.tables + MARGE + couches * self.cache;
+        match budget.saturating_sub(pris) / self.couche.max(1) {
+            0 => None,
+            places if places >= couches => Some(0),
+            places => Some(couches - places.saturating_sub(ANNEAU)),
+        }
     }
 }
 
@@ -120,13 +140,12 @@ struct Debits {
 }
 
 impl Debits {
-    /// Secondes par jeton si les `total` couches, de `octets`, passent par la carte, qui en garde `places` ; et si le
-    /// processeur calcule celles qui n'y tiennent pas.
-    fn durees(&self, total: usize, places: usize, octets: usize) -> [f64; 2] {
-        let temps = |couches: usize, debit: f64| (couches * octets) as f64 / debit;
-        let passantes = total - places.saturating_sub(ANNEAU);
-        let passage = temps(passantes, self.lien).max(temps(total, self.carte));
-        [passage, (total - places) as f64 * self.couche + temps(places, self.carte)]
+    /// Secondes par jeton si le processeur calcule les `n` premières des `total` couches : il attend que la carte ait
+    /// fini, et réciproquement.
+    fn duree(&self, tailles: &Tailles, (total, n): (usize, usize), budget: usize) -> f64 {
+        let temps = |couches: usize, debit: f64| (couches * tailles.couche) as f64 / debit;
+        let Some(passantes) = tailles.passantes(total - n, budget) else { return f64::INFINITY };
+        n as f64 * self.couche + temps(passantes, self.lien).max(temps(total - n, self.carte))
     }
 }
 
@@ -154,9 +173,11 @@ fn mesurer(a: &Architecture, poids: &Poids, reglages: &Reglages, rang: usize) ->
     Ok(Debits { lien, carte, couche: chronometrer_une_couche(a, poids, reglages)? })
 }
 
+/// Secondes d'une couche, parmi assez d'autres pour que les caches du processeur ne les gardent pas toutes.
 fn chronometrer_une_couche(a: &Architecture, poids: &Poids, reglages: &Reglages) -> Resultat<f64> {
     let reglages = Reglages { fils: reglages.fils, isa: reglages.isa, ..Reglages::default() };
-    let mut cpu = Cpu::debut(a, poids, &reglages, 1)?;
+    let couches = COUCHES_ESSAI.min(a.couches.len());
+    let mut cpu = Cpu::debut(a, poids, &reglages, couches)?;
     let mut etat = cpu.nouvel_etat(ESSAIS, 1)?;
     let (mut meilleure, mut residus) = (f64::INFINITY, Vec::new());
     for _ in 0..ESSAIS {
@@ -165,33 +186,41 @@ fn chronometrer_une_couche(a: &Architecture, poids: &Poids, reglages: &Reglages)
         cpu.residus(&lot, &mut etat, &mut residus)?;
         meilleure = meilleure.min(depart.elapsed().as_secs_f64());
     }
-    Ok(meilleure)
+    Ok(meilleure / couches as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const BUDGET: usize = 6_000_000_000;
+
     /// La forme 70B en Q4_0 : 80 couches de 480 Mo, dont 10 tiennent.
-    fn durees(lien: f64, couche: f64) -> [f64; 2] {
-        Debits { lien, carte: 2.5e12, couche }.durees(80, 10, 480_000_000)
+    fn duree(n: usize, lien: f64, couche: f64) -> f64 {
+        let tailles = Tailles { couche: 480_000_000, cache: 0, tables: 1_000_000_000, travail: 0 };
+        Debits { lien, carte: 2.5e12, couche }.duree(&tailles, (80, n), BUDGET)
     }
 
     #[test]
     fn un_lien_rapide_fait_passer_les_couches_et_un_processeur_rapide_les_garde() {
         // 73 couches à 55 Go/s, ou 70 par un processeur qui lit 40 Go/s.
-        let [passage, partage] = durees(55e9, 480e6 / 40e9);
-        assert!((passage - 0.637).abs() < 1e-3 && (partage - 0.842).abs() < 1e-3, "{passage} {partage}");
-        // Le même processeur bat un lien de 12 Go/s.
-        let [passage, partage] = durees(12e9, 480e6 / 40e9);
-        assert!(partage < passage, "{passage} {partage}");
+        let couche = 480e6 / 40e9;
+        assert!(
+            (duree(0, 55e9, couche) - 0.637).abs() < 1e-3 && (duree(70, 55e9, couche) - 0.842).abs() < 1e-3
+        );
+        assert_eq!(partager(80, |n| duree(n, 55e9, couche)), 0);
+        // Le même processeur bat un lien de 12 Go/s : il garde tout ce qui ne tient pas, et rien de plus.
+        assert_eq!(partager(80, |n| duree(n, 12e9, couche)), 70);
     }
 
     #[test]
-    fn le_budget_donne_les_couches_entieres_qui_tiennent() {
-        let tailles = Tailles { couche: 480, cache: 20, fixe: 1000 };
-        assert_eq!(tailles.places(900), 0);
-        assert_eq!(tailles.places(1999), 1);
-        assert_eq!(tailles.places(2000), 2);
+    fn le_budget_dit_les_couches_qui_passent() {
+        let tailles = Tailles { couche: 480, cache: 20, tables: 1000, travail: 0 };
+        let passantes = |couches, octets| tailles.passantes(couches, octets + MARGE);
+        assert_eq!(passantes(10, 1679), None);
+        assert_eq!(passantes(10, 1680), Some(10));
+        assert_eq!(passantes(10, 1200 + 5 * 480), Some(10 - (5 - ANNEAU)));
+        assert_eq!(passantes(10, 1200 + 10 * 480), Some(0));
+        assert_eq!(passantes(5, 1200 + 5 * 480), Some(0));
     }
 }
