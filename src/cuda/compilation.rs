@@ -43,7 +43,11 @@ pub(super) fn obtenir(carte: &Carte, constantes: &[(&str, usize)]) -> Resultat<V
     if let Some(code) = chemin.as_deref().and_then(relire) {
         return Ok(code);
     }
-    tracing::info!("compilation des noyaux pour {} (une fois par sorte de modèle)", carte.nom());
+    // Quelques secondes où rien d'autre ne se dit.
+    tracing::warn!(
+        "premier emploi de cette sorte de modèle sur {} : compilation des noyaux, quelques secondes, une fois pour toutes",
+        carte.nom()
+    );
     let code = compiler(&source, &options)?;
     if let Some(Err(e)) = chemin.map(|c| ranger(&c, &code)) {
         tracing::warn!("les noyaux compilés ne seront pas gardés : {e}");
