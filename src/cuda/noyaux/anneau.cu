@@ -198,6 +198,6 @@ __device__ __forceinline__ void copier_d_avance(const Instruction* instructions,
         bool demande = false;
         if (c.instruction < nombre && c.tuile < c.tuiles)
             demande = c.demander(fenetre, debut, remplies, octets);
-        if (!__any_sync(~0u, demande)) __nanosleep(500);
+        if (!__any_sync(~0u, demande)) __nanosleep(100);
     }
 }
