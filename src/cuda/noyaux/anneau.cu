@@ -136,6 +136,7 @@ struct Copieur {
         }
     }
 
+    // Quatre voies interrogent ici chacune sa barrière ; `racecheck` n'en suit qu'une : voir tests/cuda/racecheck.cu.
     __device__ __forceinline__ bool est_libre(u32 remplies, int p) {
         if (!(occupees >> p & 1)) return true;
         if (!est_passee(remplies + VERS_LUES + 8 * p, phases >> p & 1)) return false;
