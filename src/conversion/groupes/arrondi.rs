@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 
-use super::calculs::scalaire;
 use super::doubles::Doubles;
 use super::grille::{GROUPE, Grille, Parametres, inverse};
 use super::hessienne::Hessienne;
@@ -12,7 +11,7 @@ use crate::noyaux::TableNoyaux;
 use crate::noyaux::recompilation::Calcul;
 
 /// Lignes traitées ensemble : une partie du facteur, lue une fois, sert à toutes.
-const LOT: usize = 16;
+const LOT: usize = 32;
 
 /// Soin mis à l'arrondi.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,34 +171,27 @@ impl Calcul for Recherche<'_> {
     }
 }
 
-/// Ce que coûte l'arrondi : `Σ e H eᵀ`, et la même somme pour les poids. Une ligne sur seize : une estimation.
+/// Le coût s'estime sur une ligne sur tant, et quatre à la fois : avec leurs erreurs, de quoi remplir un carreau.
+const UNE_SUR: usize = 16;
+const QUATRE: usize = 4;
+
+/// Ce que coûte l'arrondi : `Σ e H eᵀ`, et la même somme pour les poids ; une estimation.
 pub(super) fn cout(table: &TableNoyaux, poids: &[f32], relus: &[f32], h: &Hessienne) -> [f64; 2] {
     let couts: Vec<[f64; 2]> = poids
-        .par_chunks(h.n)
-        .zip(relus.par_chunks(h.n))
-        .step_by(16)
+        .par_chunks(UNE_SUR * QUATRE * h.n)
+        .zip(relus.par_chunks(UNE_SUR * QUATRE * h.n))
         .map(|(w, q)| {
-            let erreur: Vec<f32> = w.iter().zip(q).map(|(w, q)| w - q).collect();
-            [table.executer(Forme { h, x: &erreur }), table.executer(Forme { h, x: w })]
+            let lignes = || w.chunks_exact(h.n).zip(q.chunks_exact(h.n)).step_by(UNE_SUR);
+            let mut x: Vec<f32> = lignes().flat_map(|(w, q)| w.iter().zip(q).map(|(w, q)| w - q)).collect();
+            x.extend(lignes().flat_map(|(w, _)| w));
+            let mut par_h = vec![0.0; x.len()];
+            table.multiplier(&x, &h.h, &mut par_h);
+            let termes: Vec<f64> = x.iter().zip(&par_h).map(|(x, y)| f64::from(x * y)).collect();
+            let (erreurs, poids) = termes.split_at(termes.len() / 2);
+            [erreurs.iter().sum(), poids.iter().sum()]
         })
         .collect();
     couts.iter().fold([0.0; 2], |[a, b], [c, d]| [a + c, b + d])
-}
-
-/// `x H xᵀ`.
-struct Forme<'a> {
-    h: &'a Hessienne,
-    x: &'a [f32],
-}
-
-impl Calcul for Forme<'_> {
-    type Sortie = f64;
-
-    #[inline(always)]
-    fn faire(self) -> f64 {
-        let Self { h, x } = self;
-        (0..h.n).map(|j| f64::from(x[j]) * f64::from(scalaire(h.ligne(j), x))).sum()
-    }
 }
 
 #[cfg(test)]
@@ -221,7 +213,7 @@ mod tests {
             .map(|k| bruit[k] * 0.5 + commun[k / n * 8 + k % n % 8] * (1.0 + (k % n % 5) as f32 * 0.5))
             .collect();
         let x = Tensor::from_vec(x, (600, n), &Device::Cpu).unwrap();
-        Hessienne::resumer(&[x], 0.01).unwrap()
+        Hessienne::resumer(&TableNoyaux::choisir(None).unwrap(), &[x], 0.01).unwrap()
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) struct Atelier<'a> {
     reglages: &'a Reglages,
     reprise: &'a Reprise,
     avancer: &'a mut dyn FnMut(usize) -> Resultat<()>,
-    table: TableNoyaux,
+    pub(super) table: TableNoyaux,
     /// Bits des lignes de chaque matrice ; absente, ceux de la grille.
     pub(super) allocation: Allocation,
     pub(super) lignes: Vec<LigneGroupes>,
@@ -82,7 +82,7 @@ impl<'a> Atelier<'a> {
         // Les entrées ne se résument que s'il reste à faire.
         let h = match noms.iter().all(|nom| self.est_faite(nom)) {
             true => None,
-            false => Some(Hessienne::resumer(entrees, amorti)?),
+            false => Some(Hessienne::resumer(&self.table, entrees, amorti)?),
         };
         let methode = self.reglages.methode;
         noms.iter().map(|nom| self.quantifier(nom, h.as_ref(), methode)).collect::<Resultat<_>>().map(Some)

@@ -12,28 +12,32 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::calculs::scalaire_double;
+use super::grille::GROUPE;
 use crate::erreur::{Erreur, Resultat};
+use crate::moteur::reference::deroulement::lire;
 use crate::noyaux::TableNoyaux;
+use crate::noyaux::rangs::{COLONNES, Faisceaux};
 use crate::noyaux::recompilation::Calcul;
 
 /// Colonnes factorisées à la fois.
 const PANNEAU: usize = 64;
 
-/// Lignes de `XᵀX` calculées à la fois : assez pour un bon produit, peu pour ne presque rien calculer deux fois.
+/// Lignes du reste d'une factorisation calculées à la fois : assez pour un bon produit, peu pour ne presque rien
+/// calculer deux fois.
 const BANDE: usize = 128;
 
-/// Séquences d'un produit.
+/// Séquences dont `XᵀX` se calcule à la fois.
 const PAQUET: usize = 8;
 
 /// Entrées d'une matrice, résumées.
 pub(super) struct Hessienne {
     /// Colonnes.
     pub(super) n: usize,
-    /// `H`, amortie, ligne par ligne.
-    pub(super) h: Vec<f32>,
+    /// `H`, amortie.
+    pub(super) h: Faisceaux,
     /// Ordre de traitement des colonnes.
     pub(super) ordre: Vec<u32>,
-    u: OnceLock<Vec<f32>>,
+    u: OnceLock<Faisceaux>,
 }
 
 impl Hessienne {
@@ -42,14 +46,22 @@ impl Hessienne {
     ///
     /// # Errors
     /// Entrées non finies, ou calcul impossible.
-    pub(super) fn resumer(entrees: &[Tensor], amorti: f64) -> Resultat<Self> {
+    pub(super) fn resumer(table: &TableNoyaux, entrees: &[Tensor], amorti: f64) -> Resultat<Self> {
         let (mut jetons, mut h) = (0, Vec::new());
-        // Par paquets de séquences : un produit de quelques lignes n'emploie pas tous les fils.
+        // Par paquets de séquences, pour que leurs sommes partielles soient longues.
         for paquet in entrees.chunks(PAQUET) {
-            let x = Tensor::cat(paquet, 0)?;
-            jetons += x.dim(0)?;
-            h.resize(x.dim(1)? * x.dim(1)?, 0.0);
-            ajouter_carre(&x, &mut h)?;
+            let n = paquet[0].dim(1)?;
+            let x = paquet.iter().map(lire).collect::<Resultat<Vec<_>>>()?;
+            let lignes: Vec<&[f32]> = x.iter().flat_map(|x| x.chunks_exact(n.max(1))).collect();
+            jetons += lignes.len();
+            h.resize(n * n, 0.0);
+            let x = Faisceaux::remplis(lignes.len(), n, |c, faisceau| {
+                for (rangee, ligne) in faisceau.iter_mut().zip(&lignes) {
+                    let ligne = &ligne[c..n.min(c + COLONNES)];
+                    rangee[..ligne.len()].copy_from_slice(ligne);
+                }
+            });
+            table.ajouter_carre(&x, &mut h);
         }
         if jetons == 0 {
             return Err(Erreur::Usage("aucune entrée de calibrage".into()));
@@ -62,61 +74,56 @@ impl Hessienne {
         let moyenne = (0..n).map(|i| f64::from(h[i * n + i])).sum::<f64>() / n as f64;
         let ajout = (amorti * moyenne).max(1e-12) as f32;
         (0..n).for_each(|i| h[i * n + i] += ajout);
-        Ok(Self::depuis_carre(n, h))
+        Ok(Self::depuis_carre(Faisceaux::de(n, &h)))
     }
 
     /// Hessienne d'entrées indépendantes et d'égale importance.
     pub(super) fn identite(n: usize) -> Self {
-        let mut h = vec![0.0; n * n];
-        (0..n).for_each(|i| h[i * n + i] = 1.0);
-        Self::depuis_carre(n, h)
+        Self::depuis_carre(Faisceaux::remplis(n, n, |c, faisceau| {
+            (0..COLONNES.min(n - c)).for_each(|k| faisceau[c + k][k] = 1.0);
+        }))
     }
 
-    fn depuis_carre(n: usize, h: Vec<f32>) -> Self {
+    fn depuis_carre(h: Faisceaux) -> Self {
+        let n = h.colonnes();
         let mut ordre: Vec<u32> = (0..n as u32).collect();
-        let diagonale = |i: u32| h[i as usize * n + i as usize];
+        let diagonale = |i: u32| h.nombre(i as usize, i as usize);
         ordre.sort_by(|&a, &b| diagonale(b).total_cmp(&diagonale(a)).then(a.cmp(&b)));
         Self { n, h, ordre, u: OnceLock::new() }
     }
 
-    /// `U` dans l'ordre de traitement, ligne par ligne ; nulle sous la diagonale. Calculée au premier appel.
-    pub(super) fn facteur(&self, table: &TableNoyaux) -> Resultat<&[f32]> {
+    /// `U` dans l'ordre de traitement ; nulle sous la diagonale. Calculée au premier appel.
+    pub(super) fn facteur(&self, table: &TableNoyaux) -> Resultat<&Faisceaux> {
         if let Some(u) = self.u.get() {
             return Ok(u);
         }
-        let u = factoriser(table, self.n, &self.h, &self.ordre)?;
+        let u = factoriser(table, &self.h, &self.ordre)?;
         Ok(self.u.get_or_init(|| u))
     }
 
     /// `H`.
     pub(super) fn en_tenseur(&self) -> Resultat<Tensor> {
-        Ok(Tensor::from_slice(&self.h, (self.n, self.n), &Device::Cpu)?)
+        let mut valeurs = vec![0.0; self.n * self.n];
+        for (k, x) in valeurs.iter_mut().enumerate() {
+            *x = self.h.nombre(k / self.n, k % self.n);
+        }
+        Ok(Tensor::from_vec(valeurs, (self.n, self.n), &Device::Cpu)?)
     }
 
     /// Importance de la colonne `j`.
     pub(super) fn importance(&self, j: usize) -> f32 {
-        self.h[j * self.n + j]
-    }
-
-    /// Ligne `j` de `H`.
-    pub(super) fn ligne(&self, j: usize) -> &[f32] {
-        &self.h[j * self.n..(j + 1) * self.n]
+        self.h.nombre(j, j)
     }
 }
 
-/// Ajoute à `h` le triangle supérieur de `XᵀX`, et un peu plus.
-fn ajouter_carre(x: &Tensor, h: &mut [f32]) -> Resultat<()> {
-    let n = x.dim(1)?;
-    for debut in (0..n).step_by(BANDE) {
-        let lignes = BANDE.min(n - debut);
-        let gauche = x.narrow(1, debut, lignes)?.t()?;
-        let bande = gauche.matmul(&x.narrow(1, debut, n - debut)?)?.flatten_all()?.to_vec1::<f32>()?;
-        let places = h[debut * n..].par_chunks_mut(n);
-        places.zip(bande.par_chunks(n - debut)).for_each(|(h, bande)| {
-            h[debut..].iter_mut().zip(bande).for_each(|(h, x)| *h += x);
-        });
+/// Le carré diagonal de `m` à partir de la ligne `debut`.
+#[inline(always)]
+pub(super) fn carre(m: &Faisceaux, debut: usize) -> Vec<[f32; GROUPE]> {
+    let mut carre = vec![[0.0; GROUPE]; GROUPE];
+    for (i, ligne) in (debut..).zip(&mut carre) {
+        m.copier(i, debut, ligne);
     }
-    Ok(())
+    carre
 }
 
 /// Multiplie `h` par `facteur`, et recopie son triangle supérieur dans l'autre.
@@ -132,23 +139,23 @@ fn symetriser(n: usize, h: &mut [f32], facteur: f32) {
 /// `U` de `H` dont lignes et colonnes sont prises dans `ordre`.
 ///
 /// `A` est le facteur de Cholesky ordinaire de la matrice retournée, lui-même retourné.
-fn factoriser(table: &TableNoyaux, n: usize, h: &[f32], ordre: &[u32]) -> Resultat<Vec<f32>> {
+fn factoriser(table: &TableNoyaux, h: &Faisceaux, ordre: &[u32]) -> Resultat<Faisceaux> {
+    let n = ordre.len();
     let place = |i: usize| ordre[n - 1 - i] as usize;
     let mut m = vec![0.0; n * n];
     m.par_chunks_mut(n).enumerate().for_each(|(i, ligne)| {
-        let h = &h[place(i) * n..][..n];
-        ligne.iter_mut().enumerate().for_each(|(j, x)| *x = f64::from(h[place(j)]));
+        ligne.iter_mut().enumerate().for_each(|(j, x)| *x = f64::from(h.nombre(place(i), place(j))));
     });
     cholesky(table, n, &mut m)?;
     let inverses: Vec<f64> = (0..n).map(|i| m[i * n + i].recip()).collect();
-    let mut u = vec![0.0; n * n];
-    u.par_chunks_mut(n).enumerate().for_each(|(i, ligne)| {
-        let m = &m[(n - 1 - i) * n..][..n];
-        for (j, x) in ligne.iter_mut().enumerate().skip(i + 1) {
-            *x = (m[n - 1 - j] * inverses[n - 1 - j]) as f32;
+    Ok(Faisceaux::remplis(n, n, |c, faisceau| {
+        for (i, rangee) in faisceau.iter_mut().enumerate().take(c + COLONNES) {
+            let m = &m[(n - 1 - i) * n..][..n];
+            for j in c.max(i + 1)..n.min(c + COLONNES) {
+                rangee[j - c] = (m[n - 1 - j] * inverses[n - 1 - j]) as f32;
+            }
         }
-    });
-    Ok(u)
+    }))
 }
 
 /// Facteur de Cholesky, sur place, dans le triangle inférieur de `m` (symétrique, définie positive). Panneau par
@@ -223,14 +230,14 @@ mod tests {
         let hasard = |i: usize| ((i * 7919 + i * i % 613) % 2003) as f32 / 1001.5 - 1.0;
         let x: Vec<f32> = (0..jetons * n).map(|i| hasard(i) * (1.0 + (i % n % 7) as f32)).collect();
         let x = Tensor::from_vec(x, (jetons, n), &Device::Cpu).unwrap();
-        let h = Hessienne::resumer(&[x], 0.01).unwrap();
+        let table = TableNoyaux::choisir(None).unwrap();
+        let h = Hessienne::resumer(&table, &[x], 0.01).unwrap();
         let e: Vec<f64> = (0..n).map(|i| f64::from(hasard(3 * i + 1))).collect();
-        let direct: f64 = (0..n * n).map(|k| e[k / n] * f64::from(h.h[k]) * e[k % n]).sum();
+        let direct: f64 = (0..n * n).map(|k| e[k / n] * f64::from(h.h.nombre(k / n, k % n)) * e[k % n]).sum();
         // D_j² se déduit du facteur et de la diagonale : H_jj = Σ_k≥j A_jk², A_jk = U_jk · D_k.
         let place = |p: usize| h.ordre[p] as usize;
-        let table = TableNoyaux::choisir(None).unwrap();
         let facteur = h.facteur(&table).unwrap();
-        let u = |p: usize, q: usize| f64::from(facteur[p * n + q]);
+        let u = |p: usize, q: usize| f64::from(facteur.nombre(p, q));
         let mut d2 = vec![0.0; n];
         for p in (0..n).rev() {
             let suite: f64 = (p + 1..n).map(|q| u(p, q).powi(2) * d2[q]).sum();

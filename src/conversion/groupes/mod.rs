@@ -157,7 +157,7 @@ fn faire_les_matrices(modele: &Modele, reglages: &Reglages, atelier: &mut Atelie
         let entrees = match mesurees {
             Some(entrees) => entrees,
             None if atelier.est_faite("token_embd.weight") => Vec::new(),
-            None => derouler(a, poids, None, &part, &mut Passif)?,
+            None => derouler(&atelier.table, (a, poids), None, &part, &mut Passif)?,
         };
         atelier.faire(&["token_embd.weight".into()], &entrees, AMORTI_TABLE)?;
     } else {
@@ -165,7 +165,8 @@ fn faire_les_matrices(modele: &Modele, reglages: &Reglages, atelier: &mut Atelie
         atelier.faire_sans_entrees("token_embd.weight", a.taille_cachee)?;
     }
     let table = atelier.relire("token_embd.weight")?;
-    let entrees = derouler(a, poids, table, &reglages.sequences, atelier)?;
+    let noyaux = atelier.table;
+    let entrees = derouler(&noyaux, (a, poids), table, &reglages.sequences, atelier)?;
     if !a.plongements_lies {
         atelier.faire(&["output.weight".into()], &entrees, AMORTI)?;
     }

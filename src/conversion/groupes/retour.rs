@@ -6,10 +6,10 @@
 use super::calculs::scalaire;
 use super::doubles::Doubles;
 use super::grille::{GROUPE, Grille, Parametres, inverse};
-use super::hessienne::Hessienne;
+use super::hessienne::{Hessienne, carre};
 use crate::noyaux::TableNoyaux;
-use crate::noyaux::rangs::Facteur;
-use crate::noyaux::recompilation::{Calcul, cumuler};
+use crate::noyaux::rangs::Faisceaux;
+use crate::noyaux::recompilation::{Calcul, VOIES, cumuler};
 
 /// Passes de raffinement : au-delà, l'erreur ne baisse plus d'un pour cent.
 pub(super) const RAFFINEMENTS: usize = 2;
@@ -22,7 +22,7 @@ pub(super) struct Lot<'a> {
     pub(super) table: &'a TableNoyaux,
     pub(super) h: &'a Hessienne,
     /// Facteur de la hessienne.
-    pub(super) facteur: &'a [f32],
+    pub(super) facteur: &'a Faisceaux,
     pub(super) grille: Grille,
     /// Passes de raffinement.
     pub(super) raffinements: usize,
@@ -70,21 +70,23 @@ impl Lot<'_> {
         let mut erreurs = vec![0.0; lignes * GROUPE];
         for debut in (0..n).step_by(GROUPE) {
             let fin = debut + GROUPE;
-            for p in debut..fin {
-                let j = self.h.ordre[p] as usize;
-                let u = &self.facteur[p * n + p + 1..p * n + fin];
-                for (r, visees) in visees.chunks_mut(n).enumerate() {
+            for (k, u) in carre(self.facteur, debut).iter().enumerate() {
+                let j = self.h.ordre[debut + k] as usize;
+                // Les colonnes faites ne changent pas : leur part de `u` est nulle.
+                let suite = k / VOIES * VOIES;
+                let u = &u[suite..];
+                for (r, visees) in visees.chunks_exact_mut(n).enumerate() {
+                    let visees = &mut visees[debut..fin];
                     let rang = r * groupes + j / GROUPE;
                     let parametres = self.parametres[rang];
-                    let code = self.grille.coder((visees[p] - parametres[1]) * inverses[rang]);
+                    let code = self.grille.coder((visees[k] - parametres[1]) * inverses[rang]);
                     self.codes[r * n + j] = code;
                     let erreur = self.poids[r * n + j] - self.valeur(code, parametres);
-                    erreurs[r * GROUPE + p - debut] = erreur;
-                    cumuler(&mut visees[p + 1..fin], erreur, u);
+                    erreurs[r * GROUPE + k] = erreur;
+                    cumuler(&mut visees[suite..], erreur, u);
                 }
             }
-            let u = Facteur { valeurs: self.facteur, pas: n, premiere: debut, profondeur: GROUPE };
-            self.table.cumuler_rangs(&mut visees, n, (fin, n), &erreurs, u);
+            self.table.cumuler_rangs(&mut visees, (fin, n), (&erreurs, GROUPE), (self.facteur, debut));
         }
     }
 
@@ -103,11 +105,11 @@ impl Lot<'_> {
                     self.ajuster(&bloc, r, &mut pentes[debut..fin], ecarts);
                     self.corriger(&bloc, r, &mut pentes[debut..fin], ecarts);
                 }
-                let h = Facteur { valeurs: &self.h.h, pas: n, premiere: debut, profondeur: GROUPE };
-                self.table.cumuler_rangs(&mut pentes, n, (fin, n), &ecarts, h);
+                let (e, h) = ((ecarts.as_slice(), GROUPE), (&self.h.h, debut));
+                self.table.cumuler_rangs(&mut pentes, (fin, n), e, h);
                 // À la dernière passe, les groupes précédents ne changeront plus.
                 if passe + 1 < self.raffinements {
-                    self.table.cumuler_rangs(&mut pentes, n, (0, debut), &ecarts, h);
+                    self.table.cumuler_rangs(&mut pentes, (0, debut), e, h);
                 }
             }
         }
@@ -126,8 +128,7 @@ impl Lot<'_> {
                     *ecart = self.valeur(self.codes[i], parametres) - self.poids[i];
                 }
             }
-            let h = Facteur { valeurs: &self.h.h, pas: n, premiere: debut, profondeur: GROUPE };
-            self.table.cumuler_rangs(&mut pentes, n, (0, n), &ecarts, h);
+            self.table.cumuler_rangs(&mut pentes, (0, n), (&ecarts, GROUPE), (&self.h.h, debut));
         }
         pentes
     }
@@ -184,7 +185,7 @@ impl Lot<'_> {
         let parametres = self.parametres[r * self.nb_groupes() + bloc.debut / GROUPE];
         let inverse = inverse(parametres[0]);
         let debut = r * self.h.n + bloc.debut;
-        for (i, h) in bloc.h.as_chunks::<GROUPE>().0.iter().enumerate() {
+        for (i, h) in bloc.h.iter().enumerate() {
             let ancien = self.valeur(self.codes[debut + i], parametres);
             let visee = ancien - pentes[i] * bloc.inverses[i];
             let code = self.grille.coder((visee - parametres[1]) * inverse);
@@ -201,7 +202,7 @@ impl Lot<'_> {
 /// Bloc de `H` d'un groupe, et ce qui ne dépend pas de la ligne.
 struct Bloc {
     debut: usize,
-    h: Vec<f32>,
+    h: Vec<[f32; GROUPE]>,
     /// Inverses de la diagonale.
     inverses: [f32; GROUPE],
     /// Sommes des colonnes.
@@ -213,13 +214,10 @@ impl Bloc {
     #[inline(always)]
     fn nouveau(hessienne: &Hessienne, g: usize) -> Self {
         let debut = g * GROUPE;
-        let mut h = Vec::with_capacity(GROUPE * GROUPE);
-        for i in debut..debut + GROUPE {
-            h.extend_from_slice(&hessienne.ligne(i)[debut..debut + GROUPE]);
-        }
+        let h = carre(&hessienne.h, debut);
         let mut sommes = [0.0; GROUPE];
-        h.as_chunks::<GROUPE>().0.iter().for_each(|h| cumuler(&mut sommes, 1.0, h));
-        let inverses = std::array::from_fn(|i| h[i * GROUPE + i].recip());
+        h.iter().for_each(|h| cumuler(&mut sommes, 1.0, h));
+        let inverses = std::array::from_fn(|i| h[i][i].recip());
         let total = scalaire(&sommes, &[1.0; GROUPE]);
         Self { debut, h, inverses, sommes, total }
     }
@@ -228,7 +226,7 @@ impl Bloc {
     #[inline(always)]
     fn fois(&self, niveaux: &[f32; GROUPE]) -> [f32; GROUPE] {
         let mut produit = [0.0; GROUPE];
-        for (h, &niveau) in self.h.as_chunks::<GROUPE>().0.iter().zip(niveaux) {
+        for (h, &niveau) in self.h.iter().zip(niveaux) {
             cumuler(&mut produit, niveau, h);
         }
         produit

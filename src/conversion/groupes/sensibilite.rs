@@ -77,8 +77,8 @@ pub(super) fn mesurer(
     let mut variantes: Vec<Variante> = Vec::new();
     for i in 0..a.couches.len() {
         continuer()?;
-        let mut couche = CoucheDeroulee::charger(a, poids, i)?;
-        let mut esquisse = Esquisse::nouvelle(table, &mut couche);
+        let couche = CoucheDeroulee::charger(table, (a, poids), i)?;
+        let mut esquisse = Esquisse::nouvelle(table, &couche);
         let sorties = couche.clone().franchir(&x, &mut esquisse)?;
         franchir(&couche, &mut variantes)?;
         variantes.extend(esquisse.partir(&couche, &debuts(&x)?, &debuts(&sorties)?)?);
@@ -108,7 +108,7 @@ fn tables(
     if !a.taille_cachee.is_multiple_of(GROUPE) {
         return Ok(Vec::new());
     }
-    let h = Hessienne::resumer(&apprentissage(entrees_tete)?, AMORTI)?;
+    let h = Hessienne::resumer(table, &apprentissage(entrees_tete)?, AMORTI)?;
     let frequences = frequences(juge.tete(), entrees_tete)?;
     let tete_arrondie = arrondir(table, juge.tete(), &h)?;
     let erreurs = (&tete_arrondie - juge.tete())?;
@@ -120,7 +120,7 @@ fn tables(
     };
     let erreurs = (&plongements_arrondis - charger_table(a, poids, "token_embd.weight")?)?;
     let textes: Vec<Vec<u32>> = temoins(sequences).map(|s| s[..JETONS.min(s.len())].to_vec()).collect();
-    let finales = derouler(a, poids, Some(plongements_arrondis), &textes, &mut Passif)?;
+    let finales = derouler(table, (a, poids), Some(plongements_arrondis), &textes, &mut Passif)?;
     let cout = juge.juger(&[Tensor::cat(&finales, 0)?])?[0];
     let couts = partager(&erreurs, &egales.en_tenseur()?, &frequences, cout)?;
     let sensibilite = |nom: &str, couts: Vec<f64>| Sensibilite {
@@ -173,7 +173,7 @@ struct Esquisse<'a> {
 impl Observateur for Esquisse<'_> {
     fn observer(&mut self, noms: &[String], entrees: &Entrees) -> Resultat<Option<Vec<Tensor>>> {
         if entrees.first().map_or(Ok(0), |x| x.dim(1))?.is_multiple_of(GROUPE) {
-            let h = Hessienne::resumer(&apprentissage(entrees)?, AMORTI)?;
+            let h = Hessienne::resumer(self.table, &apprentissage(entrees)?, AMORTI)?;
             for (_, matrice, arrondie) in self.matrices.iter_mut().filter(|m| noms.contains(&m.0)) {
                 *arrondie = Some(arrondir(self.table, matrice, &h)?);
             }
@@ -183,7 +183,7 @@ impl Observateur for Esquisse<'_> {
 }
 
 impl<'a> Esquisse<'a> {
-    fn nouvelle(table: &'a TableNoyaux, couche: &mut CoucheDeroulee<'_>) -> Self {
+    fn nouvelle(table: &'a TableNoyaux, couche: &CoucheDeroulee<'_>) -> Self {
         let matrices = couche.matrices().map(|(nom, m)| (nom, m.clone(), None)).into_iter().collect();
         Self { table, matrices }
     }
@@ -194,11 +194,9 @@ impl<'a> Esquisse<'a> {
         for bloc in BLOCS {
             let arrondir = |choisies: Range<usize>| {
                 let mut couche = couche.clone();
-                for ((_, place), (_, _, arrondie)) in
-                    couche.matrices()[choisies.clone()].iter_mut().zip(&self.matrices[choisies])
-                {
-                    if let Some(arrondie) = arrondie {
-                        **place = arrondie.clone();
+                for rang in choisies {
+                    if let Some(arrondie) = &self.matrices[rang].2 {
+                        couche.remplacer(rang, arrondie.clone());
                     }
                 }
                 couche.franchir(x, &mut Passif)

@@ -31,6 +31,11 @@ impl Angles {
         })
     }
 
+    /// Ceux des `n` premières positions.
+    pub(super) fn debut(&self, n: usize) -> Resultat<Self> {
+        Ok(Self { cos: self.cos.narrow(0, 0, n)?, sin: self.sin.narrow(0, 0, n)? })
+    }
+
     /// Tourne `x` (`[têtes, n, dimension]`).
     pub(super) fn tourner(&self, x: &Tensor, style: StyleRope) -> Resultat<Tensor> {
         let x = x.unsqueeze(0)?.contiguous()?;

@@ -17,7 +17,7 @@ use self::cache::{Cache, ClesValeurs};
 use self::poids::{Couche, matrice, norme};
 use super::{Entree, Fiche, Logits, Lot, Moteur, Reglages, memoire, verifier_lot};
 use crate::erreur::{Erreur, Resultat};
-use crate::modele::architecture::{Activation, Rope, TenseurAttendu};
+use crate::modele::architecture::{Activation, Rope, StyleRope, TenseurAttendu};
 use crate::modele::{Architecture, Etat, Modele};
 use crate::poids::Poids;
 
@@ -58,11 +58,6 @@ struct Groupe {
 }
 
 impl Groupe {
-    /// Les `n` premiers jetons d'une séquence.
-    fn entier(n: usize) -> Self {
-        Self { sequence: 0, lignes: (0..n as u32).collect(), passe: 0, angles: Vec::new() }
-    }
-
     /// Angles de `rope` pour les positions du groupe.
     fn angles(&mut self, rope: &Rope) -> Resultat<Angles> {
         if let Some((_, connus)) = self.angles.iter().find(|(p, _)| Arc::ptr_eq(p, &rope.pulsations)) {
@@ -271,16 +266,29 @@ impl Moteur for Reference {
     }
 }
 
-/// Attention des jetons d'une seule séquence ; `q`, `k`, `v` : `[n, têtes × dimension]`.
+/// Attention des jetons d'une seule séquence ; requêtes, clés et valeurs : `[n, têtes × dimension]`.
 fn attention_groupe(
     a: &Architecture,
     i: usize,
     couche: &Couche,
-    [q, k, v]: [Tensor; 3],
+    qkv: [Tensor; 3],
     groupe: &mut Groupe,
     cles_valeurs: &ClesValeurs,
 ) -> Resultat<Tensor> {
-    let n = groupe.lignes.len();
+    let angles = a.couches[i].rope.as_ref().map(|rope| Ok::<_, Erreur>((groupe.angles(rope)?, rope.style)));
+    let [q, k, v] = preparer(a, couche, qkv, angles.transpose()?)?;
+    cles_valeurs.ajouter(&k, &v, groupe.passe)?;
+    attention(a, &a.couches[i], &q, cles_valeurs, groupe.passe)
+}
+
+/// Requêtes, clés et valeurs par têtes (`[têtes, n, dimension]`), normées et tournées.
+fn preparer(
+    a: &Architecture,
+    couche: &Couche,
+    [q, k, v]: [Tensor; 3],
+    angles: Option<(Angles, StyleRope)>,
+) -> Resultat<[Tensor; 3]> {
+    let n = q.dim(0)?;
     let par_tete = |y: Tensor, tetes| y.reshape((n, tetes, a.dim_tete));
     let (mut q, mut k) = (par_tete(q, a.nb_tetes)?, par_tete(k, a.nb_tetes_kv)?);
     if let Some([norme_q, norme_k]) = &couche.normes_qk {
@@ -290,13 +298,11 @@ fn attention_groupe(
     // [n, têtes, d] → [têtes, n, d]
     let (mut q, mut k) = (q.transpose(0, 1)?, k.transpose(0, 1)?);
     let v = par_tete(v, a.nb_tetes_kv)?.transpose(0, 1)?;
-    if let Some(rope) = &a.couches[i].rope {
-        let angles = groupe.angles(rope)?;
-        q = angles.tourner(&q, rope.style)?;
-        k = angles.tourner(&k, rope.style)?;
+    if let Some((angles, style)) = angles {
+        q = angles.tourner(&q, style)?;
+        k = angles.tourner(&k, style)?;
     }
-    cles_valeurs.ajouter(&k, &v, groupe.passe)?;
-    attention(a, &a.couches[i], &q, cles_valeurs, groupe.passe)
+    Ok([q, k, v])
 }
 
 /// `activation(porte) · montée`.
