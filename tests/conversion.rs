@@ -333,7 +333,9 @@ fn chaque_type_par_groupes_se_relit_exactement_et_tourne_dans_les_deux_moteurs()
             assert!((ecart - m.erreur).abs() < 1e-4, "{nom}, {} : {ecart} et {}", m.nom, m.erreur);
         }
         let ecart = ecart_relatif(&logits(&sortie, "cpu"), &logits(&sortie, "reference"));
-        assert!(ecart < 3e-2, "{nom}, cpu : {ecart}");
+        // Entrées de 8 bits ; et niveaux de 7 pour NF4, le dixième de l'erreur du type lui-même.
+        let permis = if grille == Grille::Nf4 { 6e-2 } else { 3e-2 };
+        assert!(ecart < permis, "{nom}, cpu : {ecart}");
         assert!(!entree.join(format!("{nom}.reprise")).exists(), "{nom} : reprise oubliée");
     }
 }

@@ -1,67 +1,62 @@
-//! Niveaux entiers des dictionnaires : ceux de NF4 et FP4, sur 15 bits.
+//! Niveaux entiers des dictionnaires, NF4 et FP4, sur sept bits.
 //!
-//! Un niveau vaut `entier / facteur` à 3·10⁻⁵ près en NF4 (l'arrondi de l'échelle en f16 coûte dix fois plus),
-//! exactement en FP4. Il se coupe en deux plans d'un octet, `128 · haut + bas`, que les instructions de
-//! produits de 8 bits multiplient sans déborder.
+//! Un niveau vaut à peu près `entier · inverse`. Sept bits, car deux produits d'un code sans signe de sept bits par une
+//! entrée de huit tiennent dans les seize d'AVX2. Le facteur est celui qui rend l'écart le plus petit sur des poids
+//! normaux : son carré moyen est le centième de celui que font déjà les seize niveaux de NF4, le cinq-centième en FP4.
 
 use super::disposition::Disposition;
-use crate::quant::dictionnaires::{FP4_192, NF4};
+use crate::quant::dictionnaires::{NF4, fp4};
 
-/// Facteur de NF4.
-const FACTEUR_NF4: f32 = 16_383.0;
-/// Ce que vaut un cent quatre-vingt-douzième en FP4 : `192 · 85 = 16 320`.
-const PAS_FP4: i16 = 85;
+/// Ce qu'on ajoute à un niveau pour qu'il n'ait pas de signe.
+pub const ZERO: i8 = 64;
+
+/// Facteur de NF4, et ce par quoi ses produits se multiplient : les moindres carrés.
+const FACTEUR_NF4: f32 = 63.1;
+const INVERSE_NF4: f32 = 0.015_792_57;
+/// Facteur de FP4 : tous ses niveaux sont entiers, sauf le plus petit, un cent quatre-vingt-douzième, qui devient nul.
+const FACTEUR_FP4: f32 = 48.0;
 
 /// Un dictionnaire de 16 niveaux.
 #[derive(Debug, Clone, Copy)]
 pub struct Dictionnaire {
-    /// Niveaux.
-    pub niveaux: [i16; 16],
-    /// Ce par quoi un produit entier se multiplie.
+    /// Niveaux entiers, de −63 à 63.
+    pub entiers: [i8; 16],
+    /// Ce par quoi un produit d'entiers se multiplie.
     pub inverse: f32,
+    /// Niveaux du format.
+    pub niveaux: [f32; 16],
 }
 
 impl Dictionnaire {
     /// Celui d'une disposition, si elle en a un.
     pub fn de(disposition: Disposition) -> Option<Self> {
-        match disposition {
-            Disposition::Nf4 => Some(Self {
-                niveaux: NF4.map(|x| (x * FACTEUR_NF4).round() as i16),
-                inverse: 1.0 / FACTEUR_NF4,
-            }),
-            Disposition::Fp4 => Some(Self {
-                niveaux: FP4_192.map(|n| n * PAS_FP4),
-                inverse: 1.0 / (192.0 * f32::from(PAS_FP4)),
-            }),
-            _ => None,
-        }
+        let (niveaux, facteur, inverse) = match disposition {
+            Disposition::Nf4 => (NF4, FACTEUR_NF4, INVERSE_NF4),
+            Disposition::Fp4 => (fp4(), FACTEUR_FP4, 1.0 / FACTEUR_FP4),
+            _ => return None,
+        };
+        // Au plus près, les moitiés vers le nombre pair : le plus petit niveau de FP4 est un quart.
+        Some(Self { entiers: niveaux.map(|x| (x * facteur).round_ties_even() as i8), inverse, niveaux })
     }
 
-    /// Plan haut, signé.
-    pub fn hauts(&self) -> [i8; 16] {
-        self.niveaux.map(|n| (n >> 7) as i8)
-    }
-
-    /// Plan bas, de 0 à 127.
-    pub fn bas(&self) -> [i8; 16] {
-        self.niveaux.map(|n| (n & 0x7F) as i8)
+    /// Niveaux entiers plus [`ZERO`].
+    pub fn decales(&self) -> [i8; 16] {
+        self.entiers.map(|n| n + ZERO)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quant::dictionnaires::fp4;
 
     #[test]
-    fn les_niveaux_entiers_valent_ceux_du_format_a_trois_cent_milliemes_pres() {
-        for (d, niveaux) in [(Disposition::Nf4, NF4), (Disposition::Fp4, fp4())] {
-            let entiers = Dictionnaire::de(d).unwrap();
-            for (i, niveau) in niveaux.into_iter().enumerate() {
-                let n = entiers.niveaux[i];
-                assert!((f32::from(n) * entiers.inverse - niveau).abs() < 3.1e-5, "{d:?}, niveau {i}");
-                assert_eq!(128 * i16::from(entiers.hauts()[i]) + i16::from(entiers.bas()[i]), n);
+    fn les_niveaux_entiers_sont_proches_de_ceux_du_format_et_tiennent_en_sept_bits() {
+        for (d, ecart) in [(Disposition::Nf4, 6.6e-3), (Disposition::Fp4, 5.3e-3)] {
+            let d = Dictionnaire::de(d).unwrap();
+            for (n, niveau) in d.entiers.into_iter().zip(d.niveaux) {
+                assert!((f32::from(n) * d.inverse - niveau).abs() < ecart, "{niveau}");
             }
+            assert!(d.decales().iter().all(|&n| n > 0));
         }
         assert!(Dictionnaire::de(Disposition::E4).is_none());
     }

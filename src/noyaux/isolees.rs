@@ -14,8 +14,7 @@ type Voies = [f32; LIGNES];
 #[inline(always)]
 pub(super) fn ajouter<const D: usize>(tuile: &[u8], isolees: &[Isolee], sorties: &mut [[f32; LIGNES]]) {
     let disposition = const { Disposition::TOUTES[D] };
-    let dictionnaire = Dictionnaire::de(disposition);
-    let niveaux = dictionnaire.map_or([0.0; LIGNES], |d| d.niveaux.map(|n| f32::from(n) * d.inverse));
+    let niveaux = Dictionnaire::de(disposition).map_or([0.0; LIGNES], |d| d.niveaux);
     // Les voisines sont souvent de la même colonne, décodée une fois.
     let (mut colonne, mut poids) = (u32::MAX, [0.0; LIGNES]);
     for i in isolees {

@@ -59,7 +59,7 @@ fn produit<const D: usize>(
     let dictionnaire = Dictionnaire::de(disposition);
     let inverse = dictionnaire.map_or(1.0, |d| d.inverse);
     let valeur = |code: u8| match dictionnaire {
-        Some(d) => i32::from(d.niveaux[usize::from(code)]),
+        Some(d) => i32::from(d.entiers[usize::from(code)]),
         None => i32::from(code) - disposition.zero(),
     };
     let mut poids = [[0; LIGNES]; BLOC];

@@ -104,8 +104,8 @@ fn la_reference_egale_le_produit_des_poids_decodes() {
             let permis = match spec {
                 SpecPoids::Q2K | SpecPoids::Iq4Xs | SpecPoids::Mxfp4 => 1.5e-2,
                 SpecPoids::Nvfp4 | SpecPoids::AffineCol => 1.5e-2,
-                // Niveaux arrondis à 15 bits.
-                SpecPoids::Nf4 => 1e-4,
+                // Niveaux arrondis à 7 bits.
+                SpecPoids::Nf4 | SpecPoids::Fp4 => 1e-2,
                 _ => 3e-6,
             };
             let e = ecart(&obtenu, &attendu);

@@ -57,20 +57,16 @@ pub(super) unsafe fn dictionnaire<const D: usize, const DOT: bool>(
         for quart in 0..LIGNES / QUART {
             // SAFETY: comme pour `affine`.
             unsafe {
-                let hauts = vld1q_s8(dictionnaire.hauts().as_ptr());
-                let bas = vld1q_s8(dictionnaire.bas().as_ptr());
+                let niveaux = vld1q_s8(dictionnaire.entiers.as_ptr());
                 let mut w = codes::<4>(tuile.as_ptr().add(disposition.codes(b) + 16 * quart));
-                let mut fin = w;
-                for (w, fin) in w.iter_mut().zip(&mut fin) {
-                    let code = vreinterpretq_u8_s8(*w);
-                    (*w, *fin) = (vqtbl1q_s8(hauts, code), vqtbl1q_s8(bas, code));
+                for w in &mut w {
+                    *w = vqtbl1q_s8(niveaux, vreinterpretq_u8_s8(*w));
                 }
                 let echelle = quatre_f16(tuile.as_ptr().add(disposition.echelles(b) + 8 * quart));
                 let echelle = vmulq_n_f32(echelle, dictionnaire.inverse);
                 for (c, sortie) in sorties.iter_mut().enumerate() {
                     let place = b * p.largeur + c;
-                    let (hauts, bas) = (entier::<DOT>(&w, p, place), entier::<DOT>(&fin, p, place));
-                    let produit = vfmaq_n_f32(bas, hauts, 128.0);
+                    let produit = entier::<DOT>(&w, p, place);
                     let y = sortie.as_mut_ptr().add(QUART * quart);
                     let d = vmulq_n_f32(echelle, p.mesures[place].echelle);
                     vst1q_f32(y, vfmaq_f32(vld1q_f32(y), produit, d));

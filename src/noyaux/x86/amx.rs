@@ -290,11 +290,11 @@ unsafe fn niveaux_en_bf16(
     sortie: *mut u16,
 ) {
     let Some(dictionnaire) = Dictionnaire::de(disposition) else { return };
-    let niveaux = dictionnaire.niveaux.map(f32::from);
     // SAFETY: 16 nombres, puis le bloc promis par l'appelant.
-    let (niveaux, w) =
-        unsafe { (_mm512_loadu_ps(niveaux.as_ptr()), codes::<4>(tuile.as_ptr().add(disposition.codes(b)))) };
-    let echelle = _mm512_mul_ps(echelle, _mm512_set1_ps(dictionnaire.inverse));
+    let (niveaux, w) = unsafe {
+        let niveaux = _mm512_loadu_ps(dictionnaire.niveaux.as_ptr());
+        (niveaux, codes::<4>(tuile.as_ptr().add(disposition.codes(b))))
+    };
     for (j, &w) in w.iter().enumerate() {
         let [a, b, c, d] = quatre_colonnes(w);
         let reel = |codes| _mm512_mul_ps(_mm512_permutexvar_ps(codes, niveaux), echelle);

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use super::attention_avx2::{ponderer, scores};
 use super::groupes_avx2 as groupes;
-use super::{par_groupes, precharger, produits};
+use super::{par_groupes, par_moities, precharger, produits};
 use crate::noyaux::activations::Panneau;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
@@ -74,7 +74,7 @@ pub(super) unsafe fn codes<const BITS: usize>(p: *const u8) -> [__m256i; 8] {
 /// bits, le zéro (128) est déjà retranché.
 ///
 /// Les sommes partielles de 16 bits ne débordent pas : un produit double vaut au plus `2·127·max`, soit
-/// 3 810 à 4 bits (huit tiennent), 7 874 à 5 (quatre), 16 002 à 6 (deux), 32 512 à 8 en valeur absolue (un).
+/// 3 810 à 4 bits (huit tiennent), 7 874 à 5 (quatre), 16 002 à 6 (deux), 32 258 à 7 et 32 512 à 8 en valeur absolue (un).
 ///
 /// # Safety
 /// `q` porte 32 codes.
@@ -139,10 +139,16 @@ pub(super) unsafe fn huit_f16(p: *const u8) -> __m256 {
 
 #[target_feature(enable = "avx2")]
 #[inline]
-pub(super) fn ecrire<const N: usize>(y: &[__m256; N], sorties: &mut [[f32; LIGNES]], moitie: usize) {
-    for (y, sortie) in y.iter().zip(sorties) {
-        // SAFETY: la moitié d'une sortie est exactement un registre.
-        unsafe { _mm256_storeu_ps(sortie[moitie * MOITIE..(moitie + 1) * MOITIE].as_mut_ptr(), *y) };
+pub(super) fn ecrire<const N: usize, const H: usize>(
+    y: &[[__m256; N]; H],
+    sorties: &mut [[f32; LIGNES]],
+    premiere: usize,
+) {
+    for (moitie, y) in (premiere..).zip(y) {
+        for (y, sortie) in y.iter().zip(&mut *sorties) {
+            // SAFETY: la moitié d'une sortie est exactement un registre.
+            unsafe { _mm256_storeu_ps(sortie[moitie * MOITIE..(moitie + 1) * MOITIE].as_mut_ptr(), *y) };
+        }
     }
 }
 
@@ -154,58 +160,58 @@ fn blocs<const BITS: usize, const MINIMUM: bool>(
     panneau: &Panneau<'_>,
     sorties: &mut [[f32; LIGNES]],
 ) {
-    for moitie in 0..2 {
-        par_groupes!(panneau.largeur, [4, 2, 1], |c, N| {
-            // SAFETY: `TableNoyaux::produit` a vérifié les longueurs de la tuile, du panneau et des sorties.
-            unsafe { blocs_n::<BITS, MINIMUM, N>(tuile, colonnes, panneau, (c, moitie), sorties) }
-        });
-    }
+    par_moities!(panneau.largeur, [4, 2, 1], |c, N, moitie, H| {
+        // SAFETY: `TableNoyaux::produit` a vérifié les longueurs de la tuile, du panneau et des sorties.
+        unsafe { blocs_n::<BITS, MINIMUM, N, H>(tuile, colonnes, panneau, (c, moitie), sorties) }
+    });
 }
 
 /// # Safety
 /// Longueurs vérifiées par `TableNoyaux::produit` ; `c0 + N ≤ panneau.largeur`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
+unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize, const H: usize>(
     tuile: &[u8],
     colonnes: usize,
     p: &Panneau<'_>,
-    (c0, moitie): (usize, usize),
+    (c0, premiere): (usize, usize),
     sorties: &mut [[f32; LIGNES]],
 ) {
     let disposition = const { Disposition::de_blocs(BITS, MINIMUM) };
-    let mut y = [_mm256_setzero_ps(); N];
+    let mut y = [[_mm256_setzero_ps(); N]; H];
     for b in 0..colonnes / BLOC {
         let place = b * p.largeur + c0;
-        // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
-        unsafe {
-            let debut = tuile.as_ptr().add(disposition.codes(b) + 32 * moitie);
-            let w = codes::<BITS>(debut);
-            let e = tuile.as_ptr().add(disposition.echelles(b) + 16 * moitie);
-            if N == 1 && moitie == 1 {
-                precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe());
-            }
-            let (echelle, minimum) = (huit_f16(e), if MINIMUM { huit_f16(e.add(32)) } else { y[0] });
-            for (c, y) in y.iter_mut().enumerate() {
-                let produit = entier::<BITS>(&w, p, place + c);
-                let mesure = &*p.mesures.as_ptr().add(place + c);
-                let x = _mm256_set1_ps(mesure.echelle);
-                if MINIMUM {
-                    *y = _mm256_fmadd_ps(produit, _mm256_mul_ps(echelle, x), *y);
-                    *y = _mm256_fmadd_ps(minimum, _mm256_set1_ps(mesure.total), *y);
-                } else {
-                    // À 8 bits, le zéro est déjà retranché.
-                    let zero = match BITS {
-                        4 => -8.0 * mesure.total,
-                        5 => -16.0 * mesure.total,
-                        _ => 0.0,
-                    };
-                    *y = _mm256_fmadd_ps(_mm256_fmadd_ps(produit, x, _mm256_set1_ps(zero)), echelle, *y);
+        if H == 2 {
+            let octets = disposition.octets_groupe() / disposition.blocs_par_groupe();
+            precharger(tuile.as_ptr().wrapping_add(disposition.codes(b)), octets);
+        }
+        for (moitie, y) in (premiere..).zip(&mut y) {
+            // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
+            unsafe {
+                let w = codes::<BITS>(tuile.as_ptr().add(disposition.codes(b) + 32 * moitie));
+                let e = tuile.as_ptr().add(disposition.echelles(b) + 16 * moitie);
+                let (echelle, minimum) = (huit_f16(e), if MINIMUM { huit_f16(e.add(32)) } else { y[0] });
+                for (c, y) in y.iter_mut().enumerate() {
+                    let produit = entier::<BITS>(&w, p, place + c);
+                    let mesure = &*p.mesures.as_ptr().add(place + c);
+                    let x = _mm256_set1_ps(mesure.echelle);
+                    if MINIMUM {
+                        *y = _mm256_fmadd_ps(produit, _mm256_mul_ps(echelle, x), *y);
+                        *y = _mm256_fmadd_ps(minimum, _mm256_set1_ps(mesure.total), *y);
+                    } else {
+                        // À 8 bits, le zéro est déjà retranché.
+                        let zero = match BITS {
+                            4 => -8.0 * mesure.total,
+                            5 => -16.0 * mesure.total,
+                            _ => 0.0,
+                        };
+                        *y = _mm256_fmadd_ps(_mm256_fmadd_ps(produit, x, _mm256_set1_ps(zero)), echelle, *y);
+                    }
                 }
             }
         }
     }
-    ecrire(&y, &mut sorties[c0..], moitie);
+    ecrire(&y, &mut sorties[c0..], premiere);
 }
 
 /// Superblocs à échelle et minimum entiers par bloc (Q4_K, Q5_K).
@@ -216,123 +222,128 @@ fn superblocs<const BITS: usize>(
     panneau: &Panneau<'_>,
     sorties: &mut [[f32; LIGNES]],
 ) {
-    for moitie in 0..2 {
-        par_groupes!(panneau.largeur, [2, 1], |c, N| {
-            // SAFETY: longueurs vérifiées par `TableNoyaux::produit`.
-            unsafe { superblocs_n::<BITS, N>(tuile, colonnes, panneau, (c, moitie), sorties) }
-        });
-    }
+    par_moities!(panneau.largeur, [2, 1], |c, N, moitie, H| {
+        // SAFETY: longueurs vérifiées par `TableNoyaux::produit`.
+        unsafe { superblocs_n::<BITS, N, H>(tuile, colonnes, panneau, (c, moitie), sorties) }
+    });
 }
 
 /// # Safety
 /// Comme `blocs_n`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn superblocs_n<const BITS: usize, const N: usize>(
+unsafe fn superblocs_n<const BITS: usize, const N: usize, const H: usize>(
     tuile: &[u8],
     colonnes: usize,
     p: &Panneau<'_>,
-    (c0, moitie): (usize, usize),
+    (c0, premiere): (usize, usize),
     sorties: &mut [[f32; LIGNES]],
 ) {
     let disposition = const { Disposition::de_superblocs(BITS) };
-    let mut y = [_mm256_setzero_ps(); N];
+    let mut y = [[_mm256_setzero_ps(); N]; H];
     for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
-        let mut produits = [_mm256_setzero_ps(); N];
-        let mut minima = [_mm256_setzero_ps(); N];
+        let mut produits = [[_mm256_setzero_ps(); N]; H];
+        let mut minima = [[_mm256_setzero_ps(); N]; H];
         for b in s * BLOCS_PAR_SUPERBLOC..(s + 1) * BLOCS_PAR_SUPERBLOC {
             let place = b * p.largeur + c0;
-            // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
-            unsafe {
-                let debut = tuile.as_ptr().add(disposition.codes(b) + 32 * moitie);
-                let w = codes::<BITS>(debut);
-                let e = tuile.as_ptr().add(disposition.echelles(b) + MOITIE * moitie);
-                if N == 1 && moitie == 1 {
-                    precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe());
-                }
-                let entiers =
-                    |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())));
-                let (echelle, minimum) = (entiers(e), entiers(e.add(LIGNES)));
-                for c in 0..N {
-                    let produit = entier::<BITS>(&w, p, place + c);
-                    let d =
-                        _mm256_mul_ps(echelle, _mm256_set1_ps((*p.mesures.as_ptr().add(place + c)).echelle));
-                    produits[c] = _mm256_fmadd_ps(produit, d, produits[c]);
-                    let somme = _mm256_set1_ps((*p.mesures.as_ptr().add(place + c)).total);
-                    minima[c] = _mm256_fmadd_ps(minimum, somme, minima[c]);
+            if H == 2 {
+                let octets = disposition.octets_groupe() / disposition.blocs_par_groupe();
+                precharger(tuile.as_ptr().wrapping_add(disposition.codes(b)), octets);
+            }
+            for h in 0..H {
+                // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
+                unsafe {
+                    let debut = tuile.as_ptr().add(disposition.codes(b) + 32 * (premiere + h));
+                    let w = codes::<BITS>(debut);
+                    let e = tuile.as_ptr().add(disposition.echelles(b) + MOITIE * (premiere + h));
+                    let entiers =
+                        |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())));
+                    let (echelle, minimum) = (entiers(e), entiers(e.add(LIGNES)));
+                    for c in 0..N {
+                        let produit = entier::<BITS>(&w, p, place + c);
+                        let mesure = &*p.mesures.as_ptr().add(place + c);
+                        let d = _mm256_mul_ps(echelle, _mm256_set1_ps(mesure.echelle));
+                        produits[h][c] = _mm256_fmadd_ps(produit, d, produits[h][c]);
+                        minima[h][c] = _mm256_fmadd_ps(minimum, _mm256_set1_ps(mesure.total), minima[h][c]);
+                    }
                 }
             }
         }
-        // SAFETY: superbloc `s` de la tuile.
-        let (d, dmin) = unsafe {
-            let debut = tuile.as_ptr().add(disposition.superechelles(s) + 16 * moitie);
-            (huit_f16(debut), huit_f16(debut.add(32)))
-        };
-        for c in 0..N {
-            y[c] = _mm256_fmadd_ps(d, produits[c], y[c]);
-            y[c] = _mm256_fnmadd_ps(dmin, minima[c], y[c]);
+        for h in 0..H {
+            // SAFETY: superbloc `s` de la tuile.
+            let (d, dmin) = unsafe {
+                let debut = tuile.as_ptr().add(disposition.superechelles(s) + 16 * (premiere + h));
+                (huit_f16(debut), huit_f16(debut.add(32)))
+            };
+            for c in 0..N {
+                y[h][c] = _mm256_fmadd_ps(d, produits[h][c], y[h][c]);
+                y[h][c] = _mm256_fnmadd_ps(dmin, minima[h][c], y[h][c]);
+            }
         }
     }
-    ecrire(&y, &mut sorties[c0..], moitie);
+    ecrire(&y, &mut sorties[c0..], premiere);
 }
 
 /// Superblocs à échelles signées pour 16 colonnes (Q6_K).
 #[target_feature(enable = "avx2,fma,f16c")]
 fn superblocs_signes(tuile: &[u8], colonnes: usize, panneau: &Panneau<'_>, sorties: &mut [[f32; LIGNES]]) {
-    for moitie in 0..2 {
-        par_groupes!(panneau.largeur, [4, 2, 1], |c, N| {
-            // SAFETY: longueurs vérifiées par `TableNoyaux::produit`.
-            unsafe { superblocs_signes_n::<N>(tuile, colonnes, panneau, (c, moitie), sorties) }
-        });
-    }
+    par_moities!(panneau.largeur, [4, 2, 1], |c, N, moitie, H| {
+        // SAFETY: longueurs vérifiées par `TableNoyaux::produit`.
+        unsafe { superblocs_signes_n::<N, H>(tuile, colonnes, panneau, (c, moitie), sorties) }
+    });
 }
 
 /// # Safety
 /// Comme `blocs_n`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn superblocs_signes_n<const N: usize>(
+unsafe fn superblocs_signes_n<const N: usize, const H: usize>(
     tuile: &[u8],
     colonnes: usize,
     p: &Panneau<'_>,
-    (c0, moitie): (usize, usize),
+    (c0, premiere): (usize, usize),
     sorties: &mut [[f32; LIGNES]],
 ) {
-    let mut y = [_mm256_setzero_ps(); N];
+    const D: Disposition = Disposition::K6;
+    let mut y = [[_mm256_setzero_ps(); N]; H];
     for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
-        let mut produits = [_mm256_setzero_ps(); N];
+        let mut produits = [[_mm256_setzero_ps(); N]; H];
         for b in s * BLOCS_PAR_SUPERBLOC..(s + 1) * BLOCS_PAR_SUPERBLOC {
             let place = b * p.largeur + c0;
-            // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
-            unsafe {
-                let debut = tuile.as_ptr().add(Disposition::K6.codes(b) + 32 * moitie);
-                let w = codes::<6>(debut);
-                let e = tuile.as_ptr().add(Disposition::K6.echelles(b) + MOITIE * moitie);
-                if N == 1 && moitie == 1 {
-                    precharger(debut, Disposition::K6.octets_groupe() / Disposition::K6.blocs_par_groupe());
-                }
-                let signees =
-                    |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
-                let (premiere, seconde) = (signees(e), signees(e.add(LIGNES)));
-                for (c, produit) in produits.iter_mut().enumerate() {
-                    let [u, v] = scalaires::<6>(&w, p.codes.as_ptr().add(place + c).cast());
-                    let totaux = *p.moities.as_ptr().add(place + c);
-                    let x = _mm256_set1_ps((*p.mesures.as_ptr().add(place + c)).echelle);
-                    let reel = |i, total: f32| {
-                        _mm256_fmadd_ps(_mm256_cvtepi32_ps(i), x, _mm256_set1_ps(-32.0 * total))
-                    };
-                    *produit = _mm256_fmadd_ps(reel(u, totaux[0]), premiere, *produit);
-                    *produit = _mm256_fmadd_ps(reel(v, totaux[1]), seconde, *produit);
+            if H == 2 {
+                let octets = D.octets_groupe() / D.blocs_par_groupe();
+                precharger(tuile.as_ptr().wrapping_add(D.codes(b)), octets);
+            }
+            for (moitie, produits) in (premiere..).zip(&mut produits) {
+                // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
+                unsafe {
+                    let w = codes::<6>(tuile.as_ptr().add(D.codes(b) + 32 * moitie));
+                    let e = tuile.as_ptr().add(D.echelles(b) + MOITIE * moitie);
+                    let signees =
+                        |p: *const u8| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
+                    let (basse, haute) = (signees(e), signees(e.add(LIGNES)));
+                    for (c, produit) in produits.iter_mut().enumerate() {
+                        let [u, v] = scalaires::<6>(&w, p.codes.as_ptr().add(place + c).cast());
+                        let totaux = *p.moities.as_ptr().add(place + c);
+                        let x = _mm256_set1_ps((*p.mesures.as_ptr().add(place + c)).echelle);
+                        let reel = |i, total: f32| {
+                            _mm256_fmadd_ps(_mm256_cvtepi32_ps(i), x, _mm256_set1_ps(-32.0 * total))
+                        };
+                        *produit = _mm256_fmadd_ps(reel(u, totaux[0]), basse, *produit);
+                        *produit = _mm256_fmadd_ps(reel(v, totaux[1]), haute, *produit);
+                    }
                 }
             }
         }
-        // SAFETY: superbloc `s` de la tuile.
-        let d = unsafe { huit_f16(tuile.as_ptr().add(Disposition::K6.superechelles(s) + 16 * moitie)) };
-        for c in 0..N {
-            y[c] = _mm256_fmadd_ps(d, produits[c], y[c]);
+        for h in 0..H {
+            // SAFETY: superbloc `s` de la tuile.
+            let d = unsafe { huit_f16(tuile.as_ptr().add(D.superechelles(s) + 16 * (premiere + h))) };
+            for c in 0..N {
+                y[h][c] = _mm256_fmadd_ps(d, produits[h][c], y[h][c]);
+            }
         }
     }
-    ecrire(&y, &mut sorties[c0..], moitie);
+    ecrire(&y, &mut sorties[c0..], premiere);
 }
 
 /// Poids flottants (`D` : rang de la disposition).
@@ -374,13 +385,11 @@ unsafe fn flottants_n<const D: usize, const N: usize>(
             }
         }
     }
-    for moitie in 0..2 {
-        let mut sommes = [_mm256_setzero_ps(); N];
-        for (somme, y) in sommes.iter_mut().zip(y) {
-            *somme = y[moitie];
-        }
-        ecrire(&sommes, &mut sorties[c0..], moitie);
+    let mut sommes = [[_mm256_setzero_ps(); N]; 2];
+    for (c, y) in y.into_iter().enumerate() {
+        (sommes[0][c], sommes[1][c]) = (y[0], y[1]);
     }
+    ecrire(&sommes, &mut sorties[c0..], 0);
 }
 
 /// # Safety

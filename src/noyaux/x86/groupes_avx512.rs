@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::avx512::{codes, ecrire, partout, quatre, reels, seize_f16};
 use super::{par_groupes, pour_chaque, precharger};
 use crate::noyaux::activations::{ANCRE, Panneau};
-use crate::noyaux::dictionnaire::Dictionnaire;
+use crate::noyaux::dictionnaire::{Dictionnaire, ZERO};
 use crate::noyaux::disposition::{BLOC, Disposition, LIGNES};
 
 /// Échelle et minimum pour deux blocs.
@@ -64,7 +64,7 @@ pub(super) fn dictionnaire<const D: usize>(
     sorties: &mut [[f32; LIGNES]],
 ) {
     let Some(dictionnaire) = Dictionnaire::de(Disposition::TOUTES[D]) else { return };
-    par_groupes!(panneau.largeur, [4, 2, 1], |c, N| {
+    par_groupes!(panneau.largeur, [8, 4, 2, 1], |c, N| {
         // SAFETY: `TableNoyaux::produit` a vérifié les longueurs de la tuile, du panneau et des sorties.
         unsafe { dictionnaire_n::<D, N>(&dictionnaire, tuile, colonnes, (panneau, c), sorties) }
     });
@@ -82,38 +82,33 @@ unsafe fn dictionnaire_n<const D: usize, const N: usize>(
     sorties: &mut [[f32; LIGNES]],
 ) {
     let disposition = const { Disposition::TOUTES[D] };
-    let (hauts, bas) = (dictionnaire.hauts(), dictionnaire.bas());
-    // SAFETY: 16 octets chacun.
-    let (hauts, bas) =
-        unsafe { (_mm_loadu_si128(hauts.as_ptr().cast()), _mm_loadu_si128(bas.as_ptr().cast())) };
-    // Le plan haut est décalé de 128 : les produits veulent un facteur sans signe.
-    let hauts = _mm512_xor_si512(_mm512_broadcast_i32x4(hauts), _mm512_set1_epi8(-128));
-    let bas = _mm512_broadcast_i32x4(bas);
-    let inverse = _mm512_set1_ps(dictionnaire.inverse);
+    let decales = dictionnaire.decales();
+    // SAFETY: 16 octets.
+    let niveaux = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(decales.as_ptr().cast()) });
+    let (inverse, zero) = (_mm512_set1_ps(dictionnaire.inverse), _mm512_set1_ps(f32::from(ZERO)));
     let mut y = [_mm512_setzero_ps(); N];
-    for b in 0..colonnes / BLOC {
-        let place = b * p.largeur + c0;
-        // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
+    for b in (0..colonnes / BLOC).step_by(2) {
+        // SAFETY: blocs `b` et `b + 1` de la tuile, dont le nombre est pair, et places `place + c` du panneau.
         unsafe {
             let debut = tuile.as_ptr().add(disposition.codes(b));
             if N == 1 {
-                precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe());
-            }
-            let mut w = codes::<4>(debut);
-            let mut fin = w;
-            for (w, fin) in w.iter_mut().zip(&mut fin) {
-                (*w, *fin) = (_mm512_shuffle_epi8(hauts, *w), _mm512_shuffle_epi8(bas, *w));
+                precharger(debut, 2 * disposition.octets_groupe() / disposition.blocs_par_groupe());
             }
             let echelle = _mm512_mul_ps(seize_f16(tuile.as_ptr().add(disposition.echelles(b))), inverse);
+            for moitie in 0..2 {
+                let mut w = codes::<4>(debut.add(moitie * disposition.geometrie().codes));
+                for w in &mut w {
+                    *w = _mm512_shuffle_epi8(niveaux, *w);
+                }
+                let place = (b + moitie) * p.largeur + c0;
 
-            let (hauts, bas) = (reels!(w, 0..8, p, place, N, false), reels!(fin, 0..8, p, place, N, false));
-            pour_chaque!(N, |C| {
-                let produit = _mm512_fmadd_ps(hauts[C], _mm512_set1_ps(128.0), bas[C]);
-                // Les 128 du plan haut, qui compte 128 fois.
-                let total = partout(&raw const (*p.mesures.as_ptr().add(place + C)).total);
-                let centre = _mm512_fnmadd_ps(total, _mm512_set1_ps(128.0 * 128.0), produit);
-                y[C] = _mm512_fmadd_ps(centre, echelle, y[C]);
-            });
+                let reels = reels!(w, 0..8, p, place, N, false);
+                pour_chaque!(N, |C| {
+                    let total = partout(&raw const (*p.mesures.as_ptr().add(place + C)).total);
+                    let centre = _mm512_fnmadd_ps(total, zero, reels[C]);
+                    y[C] = _mm512_fmadd_ps(centre, echelle, y[C]);
+                });
+            }
         }
     }
     ecrire(&y, &mut sorties[c0..]);

@@ -14,8 +14,7 @@ use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES}
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(super) unsafe fn isoler<const D: usize>(tuile: &[u8], isolees: &[Isolee], sorties: &mut [[f32; LIGNES]]) {
     let disposition = const { Disposition::TOUTES[D] };
-    let dictionnaire = Dictionnaire::de(disposition);
-    let niveaux = dictionnaire.map_or([0.0; LIGNES], |d| d.niveaux.map(|n| f32::from(n) * d.inverse));
+    let niveaux = Dictionnaire::de(disposition).map_or([0.0; LIGNES], |d| d.niveaux);
     let Some(premiere) = isolees.first() else { return };
     let sorties = sorties.as_mut_ptr().cast::<[f32; LIGNES]>();
     // SAFETY: seize nombres ; puis, promis par l'appelant, un bloc de la tuile et une sortie.

@@ -64,6 +64,29 @@ macro_rules! par_groupes {
 }
 use par_groupes;
 
+/// Comme [`par_groupes`], pour des registres d'une moitié de tuile : `$h` moitiés à partir de `$premiere`. Un jeton seul
+/// fait les deux à la fois, et ne lit la tuile qu'une fois.
+macro_rules! par_moities {
+    (
+        $largeur:expr,
+        [$($taille:literal),+],
+        |$debut:ident, $n:ident, $premiere:ident, $h:ident| $appel:expr
+    ) => {{
+        if $largeur == 1 {
+            const $n: usize = 1;
+            const $h: usize = 2;
+            let ($debut, $premiere) = (0, 0);
+            $appel;
+        } else {
+            const $h: usize = 1;
+            for $premiere in 0..2 {
+                par_groupes!($largeur, [$($taille),+], |$debut, $n| $appel);
+            }
+        }
+    }};
+}
+use par_moities;
+
 /// Répète un corps pour chaque jeton d'un groupe de `$n`, au plus 16, rang constant : les cumuls restent dans des
 /// registres.
 macro_rules! pour_chaque {
