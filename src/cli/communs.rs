@@ -50,8 +50,8 @@ pub struct OptionsModele {
     /// tiennent pas passent par la carte à chaque passage. Sans cette option, tout y reste
     #[arg(long = "vram", value_name = "OCTETS", value_parser = taille::octets, group = "budget")]
     pub vram: Option<usize>,
-    /// Premières couches du modèle que le moteur cuda laisse au processeur : un nombre, ou auto (avec --vram : ce qui ne
-    /// tient pas sur la carte, si le processeur le calcule plus vite que le lien ne le fait passer)
+    /// Premières couches du modèle que le moteur cuda laisse au processeur : un nombre, ou auto (avec --vram : autant
+    /// qu'il faut pour aller le plus vite, d'après les débits mesurés du lien, de la carte et du processeur)
     #[arg(long = "cpu-layers", value_name = "N", default_value = "0")]
     pub couches_cpu: CouchesCpu,
     /// Couches gardées quand --memory ou --vram ne les contient pas toutes : lru (les dernières employées),

@@ -171,7 +171,7 @@ pub trait Moteur: Send {
 pub enum CouchesCpu {
     /// Ce nombre.
     Nombre(usize),
-    /// Aucune, ou ce qui ne tient pas sur la carte, selon ce qui décodera le plus vite.
+    /// Autant qu'il en faut pour décoder le plus vite, d'après des débits mesurés ; aucune si tout tient sur la carte.
     Auto,
 }
 
