@@ -29,7 +29,7 @@ const CACHES: usize = 4;
 /// Dernier cache supposé quand le système ne le dit pas.
 const CACHE_SUPPOSE: usize = 64 << 20;
 
-const TYPES: [SpecPoids; 14] = [
+const TYPES: [SpecPoids; 15] = [
     SpecPoids::F32,
     SpecPoids::F16,
     SpecPoids::Bf16,
@@ -44,6 +44,7 @@ const TYPES: [SpecPoids; 14] = [
     SpecPoids::Affine5,
     SpecPoids::Affine8,
     SpecPoids::Nf4,
+    SpecPoids::Fp4,
 ];
 
 fn main() {
