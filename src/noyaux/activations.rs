@@ -188,35 +188,55 @@ impl Activations {
 
     /// Recense les valeurs isolées, une fois tous les jetons rangés, et rend les panneaux.
     pub fn recenser(&mut self) -> Panneaux<'_> {
-        self.recenser_par(&mut |nombre, recenser| recenser(0..nombre))
+        let recensement = self.recensement();
+        recensement.faire(0..recensement.nombre());
+        Panneaux(self)
     }
 
     /// Comme [`Self::recenser`], les panneaux partagés entre les fils d'une équipe.
     pub fn recenser_ensemble(&mut self, equipe: &mut Equipe) -> Panneaux<'_> {
-        self.recenser_par(&mut |nombre, recenser| {
-            equipe.partager(nombre, PANNEAUX_RECENSES, &|_, panneaux| recenser(panneaux));
-        })
+        let recensement = self.recensement();
+        equipe.partager(recensement.nombre(), PANNEAUX_RECENSES, &|_, panneaux| recensement.faire(panneaux));
+        Panneaux(self)
     }
 
-    fn recenser_par(
-        &mut self,
-        partager: &mut dyn FnMut(usize, &(dyn Fn(Range<usize>) + Sync)),
-    ) -> Panneaux<'_> {
-        let (n, blocs) = (self.n, self.isolees.len() / self.n.max(1));
-        let (rangs, valeurs) = (&self.rangs, &self.valeurs);
-        let (isolees, nombres) = (Partage::nouveau(&mut self.isolees), Partage::nouveau(&mut self.nombres));
-        partager(n.div_ceil(LARGEUR), &|panneaux| {
-            for i in panneaux {
-                let places = i * LARGEUR * blocs..n.min((i + 1) * LARGEUR) * blocs;
-                let lus = (&rangs[places.clone()], &valeurs[places.clone()]);
-                // SAFETY: un panneau n'est donné qu'à un fil.
-                unsafe {
-                    nombres.plage(i..i + 1)[0] =
-                        recenser(lus, LARGEUR.min(n - i * LARGEUR), isolees.plage(places));
-                }
-            }
-        });
-        Panneaux(self)
+    fn recensement(&mut self) -> Recensement<'_> {
+        Recensement {
+            n: self.n,
+            blocs: self.isolees.len() / self.n.max(1),
+            rangs: &self.rangs,
+            valeurs: &self.valeurs,
+            isolees: Partage::nouveau(&mut self.isolees),
+            nombres: Partage::nouveau(&mut self.nombres),
+        }
+    }
+}
+
+/// Recherche des valeurs isolées de tous les panneaux.
+struct Recensement<'a> {
+    n: usize,
+    blocs: usize,
+    rangs: &'a [u8],
+    valeurs: &'a [f32],
+    isolees: Partage<'a, Isolee>,
+    nombres: Partage<'a, usize>,
+}
+
+impl Recensement<'_> {
+    fn nombre(&self) -> usize {
+        self.nombres.longueur()
+    }
+
+    /// Recense des panneaux, que ce fil seul recense.
+    fn faire(&self, panneaux: Range<usize>) {
+        for i in panneaux {
+            let largeur = LARGEUR.min(self.n - i * LARGEUR);
+            let debut = i * LARGEUR * self.blocs;
+            let places = debut..debut + largeur * self.blocs;
+            let lus = (&self.rangs[places.clone()], &self.valeurs[places.clone()]);
+            // SAFETY: un panneau n'est donné qu'à un fil.
+            unsafe { self.nombres.plage(i..i + 1)[0] = recenser(lus, largeur, self.isolees.plage(places)) };
+        }
     }
 }
 

@@ -332,7 +332,7 @@ unsafe fn ecrire_paire(sortie: *mut u16, r: usize, premiere: __m512, seconde: __
     let bout_a_bout: __m512i = unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(seconde, premiere)) };
     // SAFETY: la rangée `r < 16` est exactement un registre.
     unsafe {
-        _mm512_storeu_si512(sortie.add(BLOC * r).cast(), _mm512_permutexvar_epi16(alternes, bout_a_bout))
+        _mm512_storeu_si512(sortie.add(BLOC * r).cast(), _mm512_permutexvar_epi16(alternes, bout_a_bout));
     };
 }
 

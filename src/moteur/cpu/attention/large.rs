@@ -115,7 +115,6 @@ mod tests {
     #[test]
     fn l_unite_matricielle_donne_l_attention_de_la_reference() {
         let Some(table) = Niveau::disponibles()
-            .into_iter()
             .map(|n| TableNoyaux::choisir(Some(n)).unwrap())
             .find(|t| t.attention_large(64))
         else {
