@@ -104,12 +104,18 @@ fn comparer_modeles(arguments: &Arguments) -> Result<()> {
 }
 
 /// Nom d'un modèle comparé à d'autres. Deux quantifications d'un même modèle portent le même nom : les fichiers les
-/// distinguent, par leur extension s'il le faut.
+/// distinguent, par leur extension ou leur dossier s'il le faut.
 fn nom_du_fichier(chemin: &str, tous: &[Option<String>]) -> String {
-    let racine = |chemin: &str| Path::new(chemin).file_stem().map(|n| n.to_string_lossy().into_owned());
-    let homonymes = tous.iter().flatten().filter(|c| racine(c) == racine(chemin)).count();
-    let nom = if homonymes > 1 { Path::new(chemin).file_name() } else { Path::new(chemin).file_stem() };
-    nom.map_or_else(|| chemin.to_owned(), |n| n.to_string_lossy().into_owned())
+    for nommer in [Path::file_stem, Path::file_name] {
+        let nom = nommer(Path::new(chemin));
+        let homonymes = tous.iter().flatten().filter(|c| nommer(Path::new(c)) == nom).count();
+        if let Some(nom) = nom
+            && homonymes <= 1
+        {
+            return nom.to_string_lossy().into_owned();
+        }
+    }
+    chemin.to_owned()
 }
 
 /// Perplexité d'un modèle sur des textes, à la façon de llama.cpp : fenêtres de 512 jetons, `fenetres` au plus
@@ -139,4 +145,18 @@ fn reunir(fichiers: &[PathBuf]) -> Result<Releve> {
 
 fn rendre(rapport: &Rapport, forme: &OptionsForme) -> Result<()> {
     forme.rendre(&rapport.en_tableau(), || rapport.en_json())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn des_modeles_compares_ont_le_plus_court_nom_qui_les_distingue() {
+        let tous = ["a/m.gguf", "b/m.gguf", "b/m.safetensors", "n.gguf"].map(|c| Some(c.to_owned()));
+        let nom = |chemin| nom_du_fichier(chemin, &tous);
+        assert_eq!(nom("n.gguf"), "n");
+        assert_eq!(nom("b/m.safetensors"), "m.safetensors");
+        assert_eq!([nom("a/m.gguf"), nom("b/m.gguf")], ["a/m.gguf", "b/m.gguf"]);
+    }
 }
