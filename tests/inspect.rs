@@ -100,3 +100,19 @@ fn le_modele_du_projet_se_decrit_avec_sa_memoire() {
     let reference = objet["memoire"].as_array().unwrap().iter().find(|b| b["moteur"] == "reference").unwrap();
     assert_eq!(reference["cache_kv"], 2 * 16 * 4 * 64 * 2048 * 4);
 }
+
+#[test]
+fn la_carte_garderait_un_modele_assemble_dans_ses_types() {
+    let chemin = concat!(env!("CARGO_MANIFEST_DIR"), "/models/ras-fr-67m.gguf");
+    let (code, sortie, _) = inspecter(&["-m", chemin, "--json"]);
+    assert_eq!(code, Some(0));
+    let objet: serde_json::Value = serde_json::from_str(&sortie).unwrap();
+    let lignes = objet["memoire"].as_array().unwrap();
+    let carte = lignes.iter().find(|l| l["moteur"] == "cuda").unwrap();
+    let (poids, fichier) = (carte["poids"].as_u64().unwrap(), objet["octets_poids"].as_u64().unwrap());
+    // En F16, ce serait plus du triple.
+    assert!(
+        (fichier..3 * fichier / 2).contains(&poids),
+        "{poids} octets sur la carte, {fichier} dans le fichier"
+    );
+}

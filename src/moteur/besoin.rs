@@ -1,11 +1,10 @@
 //! Mémoire que chaque moteur demandera, d'après la seule description du modèle.
 
 use crate::cuda::rangement;
-use crate::formats::FicheTenseur;
+use crate::formats::Conteneur;
 use crate::modele::Architecture;
 use crate::noyaux::disposition::LIGNES;
 use crate::noyaux::kv::FormatKv;
-use crate::quant::SpecPoids;
 
 /// Octets d'un poids et d'une valeur du cache dans le moteur de référence, tout en f32.
 const OCTETS_F32: u64 = 4;
@@ -40,18 +39,23 @@ fn saturer(facteurs: [u64; 4]) -> u64 {
     facteurs.into_iter().fold(1, u64::saturating_mul)
 }
 
-/// Besoin du moteur `cuda`, en mémoire de carte : les matrices d'`inventaire` telles qu'il les range, et `contexte`
+/// Octets des tenseurs de `conteneur` tels que le moteur `cuda` les range sur la carte ; ceux qu'il ne saurait lire ne
+/// comptent pas.
+pub fn octets_cuda(conteneur: &dyn Conteneur) -> u64 {
+    let tranches = |nom: &str| conteneur.tranches(nom).unwrap_or_default();
+    let vues = conteneur.noms_tenseurs().into_iter().flat_map(tranches);
+    vues.map(|vue| rangement::prevoir(vue.spec, &vue.forme)).fold(0, u64::saturating_add)
+}
+
+/// Besoin du moteur `cuda`, en mémoire de carte, dont `poids` octets pour les tenseurs ([`octets_cuda`]), et `contexte`
 /// jetons de cache.
-pub fn prevoir_cuda(architecture: &Architecture, inventaire: &[FicheTenseur], contexte: u64) -> Besoin {
-    // Un type inconnu passerait par le F16.
-    let octets =
-        |f: &FicheTenseur| rangement::prevoir(f.type_poids.parse().unwrap_or(SpecPoids::F16), &f.forme);
+pub fn prevoir_cuda(architecture: &Architecture, poids: u64, contexte: u64) -> Besoin {
     let [couches, largeur] = [architecture.couches.len(), architecture.taille_kv()].map(|n| n as u64);
     Besoin {
         moteur: "cuda",
         kv: FormatKv::F16.nom(),
         contexte,
-        poids: inventaire.iter().map(octets).fold(0, u64::saturating_add),
+        poids,
         cache_kv: saturer([couches, largeur, contexte, 2 * OCTETS_F16]),
     }
 }

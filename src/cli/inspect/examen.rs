@@ -12,7 +12,7 @@ use crate::formats::gguf::Gguf;
 use crate::formats::safetensors::Safetensors;
 use crate::formats::{Conteneur, FicheTenseur, assemblage};
 use crate::modele::{Architecture, Source, architectures, embarque};
-use crate::moteur::besoin::{Besoin, prevoir, prevoir_cuda};
+use crate::moteur::besoin::{Besoin, octets_cuda, prevoir, prevoir_cuda};
 use crate::poids::{Convention, Poids};
 use crate::segmenteur::Segmenteur;
 
@@ -35,6 +35,8 @@ pub(super) struct Examen {
     /// Octets des fichiers de poids.
     pub(super) taille: u64,
     pub(super) inventaire: Vec<FicheTenseur>,
+    /// Octets des tenseurs sur une carte graphique.
+    octets_cuda: u64,
     /// Métadonnées du GGUF ou clés de `config.json`, longs tableaux abrégés.
     pub(super) metadonnees: Vec<(String, Value)>,
     pub(super) nom_architecture: Option<String>,
@@ -74,6 +76,7 @@ impl Examen {
             format: "GGUF",
             taille,
             inventaire,
+            octets_cuda: octets_cuda(poids.conteneur()),
             nom_architecture: metadonnees.texte("general.architecture")?.map(str::to_owned),
             architecture,
             segmenteur: Segmenteur::depuis_gguf(&metadonnees).map_err(|e| e.to_string()),
@@ -100,6 +103,7 @@ impl Examen {
             format: "safetensors",
             taille,
             inventaire: poids.conteneur().inventaire(),
+            octets_cuda: octets_cuda(poids.conteneur()),
             nom_architecture: configuration.get("model_type").and_then(Value::as_str).map(str::to_owned),
             architecture: match refus {
                 Some(refus) => Err(refus),
@@ -144,7 +148,7 @@ impl Examen {
         let Ok(architecture) = &self.architecture else { return Vec::new() };
         let contexte = architecture.contexte_max as u64;
         let mut besoins = prevoir(architecture, self.nb_poids(), self.octets(), contexte);
-        besoins.push(prevoir_cuda(architecture, &self.inventaire, contexte));
+        besoins.push(prevoir_cuda(architecture, self.octets_cuda, contexte));
         besoins
     }
 
