@@ -48,8 +48,16 @@ impl Faisceaux {
     /// `valeurs` n'est pas une suite de lignes entières.
     pub fn de(colonnes: usize, valeurs: &[f32]) -> Self {
         assert!(valeurs.len().is_multiple_of(colonnes), "lignes entières");
-        Self::remplis(valeurs.len() / colonnes, colonnes, |c, faisceau| {
-            for (rangee, ligne) in faisceau.iter_mut().zip(valeurs.chunks_exact(colonnes)) {
+        Self::des_lignes(colonnes, &valeurs.chunks_exact(colonnes).collect::<Vec<_>>())
+    }
+
+    /// Range des lignes de `colonnes` nombres, où qu'elles soient.
+    ///
+    /// # Panics
+    /// Une ligne est plus courte.
+    pub fn des_lignes(colonnes: usize, lignes: &[&[f32]]) -> Self {
+        Self::remplis(lignes.len(), colonnes, |c, faisceau| {
+            for (rangee, ligne) in faisceau.iter_mut().zip(lignes) {
                 let ligne = &ligne[c..colonnes.min(c + COLONNES)];
                 rangee[..ligne.len()].copy_from_slice(ligne);
             }

@@ -55,13 +55,7 @@ impl Hessienne {
             let lignes: Vec<&[f32]> = x.iter().flat_map(|x| x.chunks_exact(n.max(1))).collect();
             jetons += lignes.len();
             h.resize(n * n, 0.0);
-            let x = Faisceaux::remplis(lignes.len(), n, |c, faisceau| {
-                for (rangee, ligne) in faisceau.iter_mut().zip(&lignes) {
-                    let ligne = &ligne[c..n.min(c + COLONNES)];
-                    rangee[..ligne.len()].copy_from_slice(ligne);
-                }
-            });
-            table.ajouter_carre(&x, &mut h);
+            table.ajouter_carre(&Faisceaux::des_lignes(n, &lignes), &mut h);
         }
         if jetons == 0 {
             return Err(Erreur::Usage("aucune entrée de calibrage".into()));
