@@ -10,13 +10,14 @@ use super::Carte;
 use crate::erreur::{Erreur, Resultat};
 
 /// Sources des noyaux, dans l'ordre où elles s'emploient l'une l'autre.
-const SOURCES: [(&str, &str); 15] = [
+const SOURCES: [(&str, &str); 16] = [
     ("commun.cu", include_str!("noyaux/commun.cu")),
     ("tenseurs.cu", include_str!("noyaux/tenseurs.cu")),
     ("rangement.cu", include_str!("noyaux/rangement.cu")),
     ("procedural.cu", include_str!("noyaux/procedural.cu")),
     ("tetes.cu", include_str!("noyaux/tetes.cu")),
     ("instruction.cu", include_str!("noyaux/instruction.cu")),
+    ("barrieres.cu", include_str!("noyaux/barrieres.cu")),
     ("anneau.cu", include_str!("noyaux/anneau.cu")),
     ("entree.cu", include_str!("noyaux/entree.cu")),
     ("produit_jeton.cu", include_str!("noyaux/produit_jeton.cu")),

@@ -17,6 +17,9 @@
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
+typedef unsigned char u8;
+
+#include "../../src/cuda/noyaux/barrieres.cu"
 
 #define ANNEAUX 4
 #define PLACES 4
@@ -24,22 +27,6 @@ typedef unsigned long long u64;
 #define MOTS 128
 
 __device__ u32 adresse(const void* p) { return (u32)__cvta_generic_to_shared(p); }
-
-__device__ bool est_passee(u32 barriere, u32 parite) {
-    u32 oui;
-    asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                 : "=r"(oui)
-                 : "r"(barriere), "r"(parite)
-                 : "memory");
-    return oui;
-}
-
-__device__ void copier(u32 place, u32 barriere, const u32* source) {
-    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barriere), "r"(MOTS * 4) : "memory");
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(place),
-                 "l"(source), "r"(MOTS * 4), "r"(barriere)
-                 : "memory");
-}
 
 __global__ void anneaux(const u32* source, u32* sortie) {
     __shared__ __align__(128) u32 places[ANNEAUX][PLACES][MOTS];
@@ -59,7 +46,8 @@ __global__ void anneaux(const u32* source, u32* sortie) {
                 const int p = i % PLACES;
                 if (i < ETAPES && (!UNE_A_LA_FOIS || voie == v) &&
                     (i < PLACES || est_passee(adresse(&lues[voie][p]), i / PLACES - 1 & 1))) {
-                    copier(adresse(places[voie][p]), adresse(&remplies[voie][p]), source + (voie * ETAPES + i) * MOTS);
+                    copier_etape(adresse(places[voie][p]), adresse(&remplies[voie][p]),
+                                 (const u8*)(source + (voie * ETAPES + i) * MOTS), MOTS * 4);
                     i++;
                 }
                 __syncwarp();
@@ -73,7 +61,7 @@ __global__ void anneaux(const u32* source, u32* sortie) {
         while (!est_passee(adresse(&remplies[chaine][p]), i / PLACES & 1)) {}
         const uint4 v = *(const uint4*)&places[chaine][p][voie * 4];
         somme += v.x + v.y * 3 + v.z * 5 + v.w * 7;
-        asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(adresse(&lues[chaine][p])) : "memory");
+        arriver(adresse(&lues[chaine][p]));
     }
     sortie[threadIdx.x] = somme;
 }
