@@ -21,27 +21,39 @@ const FACTEUR_FP4: f32 = 48.0;
 pub struct Dictionnaire {
     /// Niveaux entiers, de −63 à 63.
     pub entiers: [i8; 16],
+    /// Niveaux entiers plus [`ZERO`].
+    pub decales: [i8; 16],
     /// Ce par quoi un produit d'entiers se multiplie.
     pub inverse: f32,
     /// Niveaux du format.
     pub niveaux: [f32; 16],
 }
 
+// Faits à la compilation : un produit prend le sien à chaque tuile.
+static DE_NF4: Dictionnaire = Dictionnaire::nouveau(NF4, FACTEUR_NF4, INVERSE_NF4);
+static DE_FP4: Dictionnaire = Dictionnaire::nouveau(fp4(), FACTEUR_FP4, 1.0 / FACTEUR_FP4);
+
 impl Dictionnaire {
-    /// Celui d'une disposition, si elle en a un.
-    pub fn de(disposition: Disposition) -> Option<Self> {
-        let (niveaux, facteur, inverse) = match disposition {
-            Disposition::Nf4 => (NF4, FACTEUR_NF4, INVERSE_NF4),
-            Disposition::Fp4 => (fp4(), FACTEUR_FP4, 1.0 / FACTEUR_FP4),
-            _ => return None,
-        };
-        // Au plus près, les moitiés vers le nombre pair : le plus petit niveau de FP4 est un quart.
-        Some(Self { entiers: niveaux.map(|x| (x * facteur).round_ties_even() as i8), inverse, niveaux })
+    const fn nouveau(niveaux: [f32; 16], facteur: f32, inverse: f32) -> Self {
+        let (mut entiers, mut decales) = ([0; 16], [0; 16]);
+        let mut i = 0;
+        while i < 16 {
+            // Au plus près, les moitiés vers le nombre pair : le plus petit niveau de FP4 est un quart.
+            entiers[i] = (niveaux[i] * facteur).round_ties_even() as i8;
+            decales[i] = entiers[i] + ZERO;
+            i += 1;
+        }
+        Self { entiers, decales, inverse, niveaux }
     }
 
-    /// Niveaux entiers plus [`ZERO`].
-    pub fn decales(&self) -> [i8; 16] {
-        self.entiers.map(|n| n + ZERO)
+    /// Celui d'une disposition, si elle en a un.
+    #[inline]
+    pub fn de(disposition: Disposition) -> Option<&'static Self> {
+        match disposition {
+            Disposition::Nf4 => Some(&DE_NF4),
+            Disposition::Fp4 => Some(&DE_FP4),
+            _ => None,
+        }
     }
 }
 
@@ -56,7 +68,7 @@ mod tests {
             for (n, niveau) in d.entiers.into_iter().zip(d.niveaux) {
                 assert!((f32::from(n) * d.inverse - niveau).abs() < ecart, "{niveau}");
             }
-            assert!(d.decales().iter().all(|&n| n > 0));
+            assert!(d.decales.iter().all(|&n| n > 0));
         }
         assert!(Dictionnaire::de(Disposition::E4).is_none());
     }

@@ -30,8 +30,13 @@ pub const NF4: [f32; 16] = [
 pub const FP4_192: [i16; 16] = [0, 1, 128, 192, 64, 96, 32, 48, 0, -1, -128, -192, -64, -96, -32, -48];
 
 /// Niveaux de FP4.
-pub fn fp4() -> [f32; 16] {
-    FP4_192.map(|n| f32::from(n) / 192.0)
+pub const fn fp4() -> [f32; 16] {
+    let (mut niveaux, mut i) = ([0.0; 16], 0);
+    while i < 16 {
+        niveaux[i] = FP4_192[i] as f32 / 192.0;
+        i += 1;
+    }
+    niveaux
 }
 
 /// NF4.

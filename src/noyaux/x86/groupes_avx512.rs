@@ -66,7 +66,7 @@ pub(super) fn dictionnaire<const D: usize>(
     let Some(dictionnaire) = Dictionnaire::de(Disposition::TOUTES[D]) else { return };
     par_groupes!(panneau.largeur, [8, 4, 2, 1], |c, N| {
         // SAFETY: `TableNoyaux::produit` a vérifié les longueurs de la tuile, du panneau et des sorties.
-        unsafe { dictionnaire_n::<D, N>(&dictionnaire, tuile, colonnes, (panneau, c), sorties) }
+        unsafe { dictionnaire_n::<D, N>(dictionnaire, tuile, colonnes, (panneau, c), sorties) }
     });
 }
 
@@ -82,7 +82,7 @@ unsafe fn dictionnaire_n<const D: usize, const N: usize>(
     sorties: &mut [[f32; LIGNES]],
 ) {
     let disposition = const { Disposition::TOUTES[D] };
-    let decales = dictionnaire.decales();
+    let decales = dictionnaire.decales;
     // SAFETY: 16 octets.
     let niveaux = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(decales.as_ptr().cast()) });
     let (inverse, zero) = (_mm512_set1_ps(dictionnaire.inverse), _mm512_set1_ps(f32::from(ZERO)));
