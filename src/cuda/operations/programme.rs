@@ -8,7 +8,7 @@ use super::matrices::MatriceC;
 use super::{Cache, Effet, Matrice, Operations, Tetes, entier};
 use crate::cuda::lancement::{Dimensions, Ordre, Parametres};
 use crate::cuda::{Specialite, Tampon, Vue};
-use crate::erreur::Resultat;
+use crate::erreur::{Erreur, Resultat};
 
 /// Chaînes de 32 fils qui calculent, et fils d'un bloc, les quatre qui copient comprises. Miroirs de
 /// `noyaux/instruction.cu`, comme ce qui suit.
@@ -221,6 +221,7 @@ pub struct ProgrammeCharge {
     tampon: Tampon,
     nombre: usize,
     octets_entree: usize,
+    octets_anneau: usize,
 }
 
 /// Logarithme du nombre de chaînes qui se partagent les étapes d'une tuile : le plus possible, sans qu'un
@@ -338,11 +339,24 @@ impl Operations {
     /// Envoie un programme, à exécuter autant de fois qu'on veut.
     ///
     /// # Errors
-    /// La mémoire de la carte est pleine.
+    /// La mémoire de la carte est pleine ; un vecteur ne laisse pas de place aux anneaux d'un bloc.
     pub fn charger_programme(&self, p: &Programme) -> Resultat<ProgrammeCharge> {
-        let octets_entree = p.octets_entree.max(octets_partage(&self.noyaux.specialite));
+        let octets_entree =
+            p.octets_entree.max(octets_partage(&self.noyaux.specialite)).next_multiple_of(128);
+        let reste = self.noyaux.partagee_jeton.saturating_sub(octets_entree) / CHAINES;
+        let octets_anneau = (reste / 128 * 128).min(PLACES_MAX * OCTETS_ETAPE_MAX);
+        if octets_anneau < OCTETS_ETAPE_MAX {
+            return Err(Erreur::NonPrisEnCharge {
+                objet: "largeur de matrice sur la carte graphique",
+                nom: format!("{octets_entree} octets par vecteur"),
+                acceptes: format!(
+                    "{} au plus",
+                    self.noyaux.partagee_jeton.saturating_sub(CHAINES * OCTETS_ETAPE_MAX)
+                ),
+            });
+        }
         let tampon = self.carte.envoyer(p.octets())?;
-        Ok(ProgrammeCharge { tampon, nombre: p.instructions.len(), octets_entree })
+        Ok(ProgrammeCharge { tampon, nombre: p.instructions.len(), octets_entree, octets_anneau })
     }
 
     /// Exécute un programme pour le jeton de `pas`. `base` n'a jamais servi aux mêmes tampons, sinon pour la
@@ -351,19 +365,16 @@ impl Operations {
     /// # Errors
     /// Lancement refusé.
     pub fn executer(&self, p: &ProgrammeCharge, base: u32, pas: Pas) -> Resultat<()> {
-        let octets_entree = p.octets_entree.next_multiple_of(128);
-        let reste = self.noyaux.partagee_jeton.saturating_sub(octets_entree) / CHAINES;
-        let octets_anneau = (reste / 128 * 128).min(PLACES_MAX * OCTETS_ETAPE_MAX);
         let parametres = JetonC {
             instructions: p.tampon.vue().exiger(p.nombre * size_of::<Instruction>())?,
             nombre: entier(p.nombre),
             base,
             pas,
-            octets_entree: entier(octets_entree),
-            octets_anneau: entier(octets_anneau),
+            octets_entree: entier(p.octets_entree),
+            octets_anneau: entier(p.octets_anneau),
         };
         let dimensions = Dimensions {
-            partagee: octets_entree + CHAINES * octets_anneau,
+            partagee: p.octets_entree + CHAINES * p.octets_anneau,
             ordre: Ordre::Cooperatif,
             ..Dimensions::nouvelles(self.carte.multiprocesseurs() as usize, FILS_BLOC)
         };
