@@ -19,6 +19,11 @@ __device__ __forceinline__ u32 octets_etape(int format) {
     return octets;
 }
 
+// Places d'un anneau de `octets` octets, pour des étapes de `etape` octets.
+__device__ __forceinline__ int nombre_places(int octets, u32 etape) {
+    return min(PLACES_MAX, octets / (int)etape);
+}
+
 __device__ __forceinline__ bool par_anneau(int format) { return PAR_ANNEAU && format < F16; }
 
 // Les étapes qu'une chaîne doit à un produit : les mêmes, consécutives, dans une tuile sur `pas`.
@@ -39,7 +44,7 @@ struct Part {
 // L'anneau, vu de la chaîne qui le lit, le temps d'un produit.
 struct Anneau {
     u32 codes;  // de cette voie, à la première place
-    u32 remplies, phases, taille;
+    u32 remplies, phases;
     int places, place;
 
     // Un autre format que celui du produit d'avant repart d'un anneau vide.
@@ -47,8 +52,7 @@ struct Anneau {
         const u32 chaine = rang_fil() / 32u, voie = rang_fil() % 32u;
         codes = anneaux + chaine * octets + voie * 16;
         remplies = adresse_partagee(commun.remplies[chaine]);
-        taille = octets_etape(format);
-        places = PAR_ANNEAU ? min(PLACES_MAX, octets / (int)taille) : 0;
+        places = PAR_ANNEAU ? nombre_places(octets, octets_etape(format)) : 0;
         place = format == commun.formats[chaine] ? commun.places[chaine] : 0;
         phases = commun.phases[chaine];
     }
@@ -79,7 +83,7 @@ struct Anneau {
 
 // L'anneau de la chaîne de rang `voie`, vu de la voie qui le remplit.
 struct Copieur {
-    int chaine, instruction = -1, format = -1, places = 0, place = 0;
+    int chaine, instruction = -1, voulu = -1, format = -1, places = 0, place = 0;
     int tuile = 0, tuiles = 0, pas = 0, premiere = 0, par_tuile = 0, restantes = 0, etapes = 0;
     u32 rang = 0, taille = 0;
     u32 occupees = 0, phases = 0;  // un bit par place : remplie et pas encore vue lue, parité de sa lecture
@@ -91,6 +95,7 @@ struct Copieur {
         tuile = part.tuile, tuiles = part.tuiles, pas = part.pas;
         premiere = part.premiere, par_tuile = restantes = part.etapes, etapes = p.m.etapes;
         source = p.m.octets;
+        voulu = p.m.format;
         rang = (u32)tuile * etapes + premiere;
     }
 
@@ -106,37 +111,55 @@ struct Copieur {
         }
     }
 
-    // Quatre voies interrogent ici chacune sa barrière ; `racecheck` n'en suit qu'une : voir tests/cuda/racecheck.cu.
-    __device__ __forceinline__ bool est_libre(u32 remplies, int p) {
-        if (!(occupees >> p & 1)) return true;
-        if (!est_passee(remplies + VERS_LUES + 8 * p, phases >> p & 1)) return false;
-        occupees ^= 1u << p;
-        phases ^= 1u << p;
-        return true;
-    }
-
-    // Demande l'étape suivante si sa place est libre.
-    __device__ __forceinline__ bool demander(const Fenetre& fenetre, u32 debut, u32 remplies, int octets) {
-        const int voulu = fenetre[instruction].produit.m.format;
+    // La place qu'il faut voir lue avant de copier l'étape suivante, ou -1.
+    __device__ __forceinline__ int attendue(int octets) {
         if (voulu != format) {
             // Les places d'un autre format ne sont pas aux mêmes endroits : il faut que toutes soient lues.
-            while (occupees)
-                if (!est_libre(remplies, __ffs(occupees) - 1)) return false;
+            if (occupees) return __ffs(occupees) - 1;
             format = voulu;
             taille = octets_etape(format);
-            places = min(PLACES_MAX, octets / (int)taille);
+            places = nombre_places(octets, taille);
             place = 0;
         }
-        if (!est_libre(remplies, place)) return false;
-        copier_etape(debut + place * taille, remplies + 8 * place, source + (u64)rang * taille, taille);
+        return occupees >> place & 1 ? place : -1;
+    }
+
+    __device__ __forceinline__ void liberer(int p) {
+        occupees ^= 1u << p;
+        phases ^= 1u << p;
+    }
+
+    // Passe à l'étape suivante et à sa place, l'étape copiée.
+    __device__ __forceinline__ void avancer() {
         occupees |= 1u << place;
         place = place + 1 == places ? 0 : place + 1;
         rang++;
-        if (--restantes > 0) return true;
+        if (--restantes > 0) return;
         restantes = par_tuile;
         tuile += pas;
         rang = (u32)tuile * etapes + premiere;
-        return true;
+    }
+};
+
+// Ce que demande la voie d'une chaîne : l'étape `source`, à sa place, dont la lecture précédente, s'il y en a eu une,
+// est attestée par `lue`.
+struct Demande {
+    bool utile, apres_lecture;
+    u32 place, remplie, lue, parite, taille;
+    const u8* source;
+
+    // Copie les étapes que demandent les voies, chaîne par chaîne. La barrière de la place est passée : on la repasse
+    // juste avant, car `compute-sanitizer --tool racecheck` ne tient pour lu que ce qu'atteste la dernière barrière
+    // passée par la chaîne, et il y en a une par voie.
+    __device__ __forceinline__ void servir(int voie) const {
+#pragma unroll
+        for (int v = 0; v < SERVIES; v++) {
+            if (voie == v && utile) {
+                if (apres_lecture) est_passee(lue, parite);
+                copier_etape(place, remplie, source, taille);
+            }
+            __syncwarp();
+        }
     }
 };
 
@@ -147,28 +170,44 @@ __device__ __forceinline__ void copier_d_avance(const Instruction* instructions,
     Fenetre& fenetre = commun.copies[rang];
     Copieur c;
     c.chaine = rang + voie % SERVIES * COPIEUSES;
-    const bool active = voie < SERVIES;
     const u32 debut = adresse_partagee(anneaux) + c.chaine * octets;
     const u32 remplies = adresse_partagee(commun.remplies[c.chaine]);
-    if (!active) c.instruction = nombre;
+    if (voie >= SERVIES) c.instruction = nombre;
     int lues = 0;
     while (true) {
-        // La fenêtre avance avec la voie la plus en retard.
-        const int derniere = __reduce_min_sync(~0u, c.instruction);
-        if (derniere >= nombre) return;
-        while (lues < nombre && lues < derniere + FENETRE) {
-            if (voie < sizeof(Instruction) / 16)
-                fenetre.mots[lues % FENETRE][voie] = ((const uint4*)(instructions + lues))[voie];
-            lues++;
-            __syncwarp();
+        const bool oisive = c.instruction < nombre && c.tuile >= c.tuiles;
+        if (__any_sync(~0u, oisive)) {
+            // La fenêtre avance avec la voie la plus en retard.
+            const int derniere = __reduce_min_sync(~0u, c.instruction);
+            while (lues < nombre && lues < derniere + FENETRE) {
+                if (voie < sizeof(Instruction) / 16)
+                    fenetre.mots[lues % FENETRE][voie] = ((const uint4*)(instructions + lues))[voie];
+                lues++;
+                __syncwarp();
+            }
+            if (oisive) {
+                c.suivre(fenetre, lues);
+                if (c.tuile >= c.tuiles && c.instruction == nombre - 1) c.instruction = nombre;
+            }
+            if (!__any_sync(~0u, c.instruction < nombre)) return;
         }
-        if (active && c.tuile >= c.tuiles) {
-            c.suivre(fenetre, lues);
-            if (c.tuile >= c.tuiles && c.instruction == nombre - 1) c.instruction = nombre;
+        const bool prete = c.instruction < nombre && c.tuile < c.tuiles;
+        int attendue = prete ? c.attendue(octets) : -1;
+        Demande d;
+        d.lue = remplies + VERS_LUES + 8 * attendue;
+        d.parite = attendue >= 0 && c.phases >> attendue & 1;
+        d.apres_lecture = attendue >= 0 && est_passee(d.lue, d.parite);
+        if (d.apres_lecture) {
+            c.liberer(attendue);
+            attendue = c.attendue(octets);
         }
-        bool demande = false;
-        if (c.instruction < nombre && c.tuile < c.tuiles)
-            demande = c.demander(fenetre, debut, remplies, octets);
-        if (!__any_sync(~0u, demande)) __nanosleep(100);
+        d.utile = prete && attendue < 0;
+        d.place = debut + c.place * c.taille;
+        d.remplie = remplies + 8 * c.place;
+        d.source = c.source + (u64)c.rang * c.taille;
+        d.taille = c.taille;
+        d.servir(voie);
+        if (d.utile) c.avancer();
+        if (!__any_sync(~0u, d.apres_lecture || d.utile)) __nanosleep(20);
     }
 }

@@ -1,5 +1,4 @@
-// Barrières et copies du moteur de copie de la carte (Hopper) : une place remplie, une place lue. N'emploie que `u8` et
-// `u32`, pour servir aussi à tests/cuda/racecheck.cu.
+// Barrières et copies du moteur de copie de la carte (Hopper) : une place remplie, une place lue.
 
 __device__ __forceinline__ void attendre_barriere(u32 barriere, u32 parite) {
     u32 fini;
