@@ -17,6 +17,9 @@ use crate::noyaux::produit::{Brouillons, Decoupe, produit, produit_suivi};
 /// Tuiles de lignes dont les sorties font un bloc de colonnes du produit suivant.
 const TUILES_PAR_BLOC: usize = BLOC / LIGNES;
 
+/// Articles du MLP que chaque fil doit avoir, au moins, pour que tous finissent ensemble.
+const ARTICLES_PAR_FIL: usize = 4;
+
 /// Jetons dont on lit le plongement avant d'en rendre les pages.
 const JETONS_PLONGES: usize = 64;
 
@@ -226,9 +229,11 @@ impl Cpu {
         let Self { architecture: a, table, equipe, plan, tampons, .. } = self;
         let m = a.taille_intermediaire;
         let n = plan.places.len();
-        let ecriture = tampons.melange.preparer(n, m, table.formes([&couche.descente], n));
+        let formes = table.formes([&couche.descente], n);
+        let blocs = if n == 1 || formes.larges { 1 } else { blocs_par_article(m / BLOC, equipe.nb_fils()) };
+        let ecriture = tampons.melange.preparer(n, m, formes);
         let matrices = couche.porte_montee.each_ref();
-        let travail = (matrices.as_slice(), Decoupe::DeFront(TUILES_PAR_BLOC));
+        let travail = (matrices.as_slice(), Decoupe::DeFront(blocs * TUILES_PAR_BLOC));
         let outils = (&mut *equipe, &mut tampons.produits);
         produit_suivi(table, outils, travail, &mut tampons.entree, &|article, jeton, [porte, montee]| {
             match a.activation {
@@ -236,7 +241,7 @@ impl Cpu {
                 Activation::GeluTanh => table.gelu_fois(porte, montee),
             }
             // SAFETY: un article n'est traité que par un fil ; ses colonnes sont les siennes.
-            unsafe { table.ranger(porte, (jeton, article * BLOC), &ecriture) };
+            unsafe { table.ranger(porte, (jeton, article * blocs * BLOC), &ecriture) };
         });
         let outils = (equipe, &mut tampons.produits);
         produit(table, outils, &[&couche.descente], &mut tampons.melange, &mut tampons.t);
@@ -265,6 +270,11 @@ impl Cpu {
         });
         produit(table, (equipe, &mut tampons.produits), &poids.tete, &mut tampons.entree, logits);
     }
+}
+
+/// Blocs de sorties d'un article du MLP : plusieurs se rangent ensemble plus vite qu'un à un.
+fn blocs_par_article(blocs: usize, fils: usize) -> usize {
+    [4, 2].into_iter().find(|k| blocs / k >= ARTICLES_PAR_FIL * fils).unwrap_or(1)
 }
 
 /// Ajoute au flux `x` la sortie `t` d'une sous-couche, normée si le modèle le veut.
