@@ -140,17 +140,46 @@ pub struct Ecriture<'a> {
     larges: Partage<'a, u16>,
 }
 
-/// Ce qu'un bloc quantifié donne à ranger, en plus de ses codes.
+/// Blocs quantifiés à la fois.
+pub const LOT: usize = 4;
+
+/// Blocs d'un jeton quantifiés ensemble, prêts à ranger.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BlocQuantifie {
-    /// Échelle.
-    pub echelle: f32,
+pub struct Quantifies {
+    /// Codes.
+    pub codes: [Codes; LOT],
+    /// Mesures.
+    pub mesures: [Mesure; LOT],
+    /// Échelle · somme des codes de chaque moitié.
+    pub moities: [[f32; 2]; LOT],
     /// Rang de celle qui est isolée, ou [`AUCUN`].
-    pub rang: u8,
+    pub rangs: [u8; LOT],
     /// Sa valeur, ou n'importe quoi.
-    pub valeur: f32,
-    /// Somme des codes de chaque moitié.
-    pub sommes: [i32; 2],
+    pub valeurs: [f32; LOT],
+}
+
+impl Quantifies {
+    /// Des blocs nuls.
+    pub const NULS: Self = Self {
+        codes: [[0; BLOC]; LOT],
+        mesures: [Mesure { echelle: 0.0, ancre: 0.0, depart: 0, total: 0.0 }; LOT],
+        moities: [[0.0; 2]; LOT],
+        rangs: [AUCUN; LOT],
+        valeurs: [0.0; LOT],
+    };
+}
+
+impl Mesure {
+    /// Celle de codes dont `somme` est la somme.
+    #[inline(always)]
+    pub fn de(echelle: f32, somme: i32) -> Self {
+        Self {
+            echelle,
+            ancre: -ANCRE * echelle,
+            depart: ANCRE.to_bits().cast_signed() - 8 * somme,
+            total: echelle * somme as f32,
+        }
+    }
 }
 
 impl Activations {
@@ -321,32 +350,24 @@ impl Ecriture<'_> {
         (debut, LARGEUR.min(self.n - debut), jeton - debut)
     }
 
-    /// Range le bloc `b` du jeton `jeton`, dont `quantifier` écrit les codes à leur place.
+    /// Range les `n` premiers blocs d'un lot, ceux du jeton `jeton` à partir du bloc `b`.
     ///
     /// # Safety
-    /// Aucun autre fil n'écrit ce bloc de ce jeton en même temps.
+    /// Aucun autre fil n'écrit ces blocs de ce jeton en même temps.
     #[inline(always)]
-    pub unsafe fn ranger_bloc(
-        &self,
-        jeton: usize,
-        b: usize,
-        quantifier: impl Fn(&mut Codes) -> BlocQuantifie,
-    ) {
+    pub unsafe fn ranger_lot(&self, (jeton, b): (usize, usize), lot: &Quantifies, n: usize) {
         let (debut, largeur, c) = self.situer(jeton);
-        let place = debut * (self.colonnes / BLOC) + b * largeur + c;
-        // SAFETY: une place est un bloc d'un jeton, que ce fil seul écrit.
-        unsafe {
-            let BlocQuantifie { echelle, rang, valeur, sommes: [a, b] } =
-                quantifier(&mut self.codes.plage(place..place + 1)[0]);
-            self.mesures.plage(place..place + 1)[0] = Mesure {
-                echelle,
-                ancre: -ANCRE * echelle,
-                depart: ANCRE.to_bits().cast_signed() - 8 * (a + b),
-                total: echelle * (a + b) as f32,
-            };
-            self.moities.plage(place..place + 1)[0] = [echelle * a as f32, echelle * b as f32];
-            self.rangs.plage(place..place + 1)[0] = rang;
-            self.valeurs.plage(place..place + 1)[0] = valeur;
+        let premiere = debut * (self.colonnes / BLOC) + b * largeur + c;
+        for i in 0..n.min(LOT) {
+            let place = premiere + i * largeur;
+            // SAFETY: une place est un bloc d'un jeton, que ce fil seul écrit.
+            unsafe {
+                *self.codes.pointeur(place) = lot.codes[i];
+                *self.mesures.pointeur(place) = lot.mesures[i];
+                *self.moities.pointeur(place) = lot.moities[i];
+                *self.rangs.pointeur(place) = lot.rangs[i];
+                *self.valeurs.pointeur(place) = lot.valeurs[i];
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! registres. Aucune addition n'y change d'ordre : tous les niveaux rendent les mêmes bits.
 
 pub(crate) use super::activations::ANCRE;
-use super::activations::{AUCUN, BlocQuantifie, Codes, Ecriture};
+use super::activations::{AUCUN, Ecriture, LOT, Mesure, Quantifies};
 use super::disposition::BLOC;
 
 /// Voies d'un calcul : un registre d'AVX-512, deux d'AVX2.
@@ -77,11 +77,19 @@ pub(super) const CODE_MAX: f32 = 127.0;
 pub(super) const PART_ECRASANTE: f32 = 0.375;
 
 /// Bits de mantisse qu'une échelle n'emploie pas : son produit par [`ANCRE`] est exact.
-const BITS_PERDUS: u32 = 2;
+pub(super) const BITS_PERDUS: u32 = 2;
+
+/// Quantifie au plus [`LOT`] blocs.
+#[inline(always)]
+pub(super) fn quantifier(blocs: &[[f32; BLOC]], lot: &mut Quantifies) {
+    for (i, bloc) in blocs.iter().enumerate().take(LOT) {
+        quantifier_bloc(bloc, lot, i);
+    }
+}
 
 /// Quantifie 32 valeurs sur 8 bits, au plus proche : échelle = max |x| / 127, la valeur qui écrase les autres mise à part.
 #[inline(always)]
-pub(super) fn quantifier_bloc(x: &[f32; BLOC], codes: &mut Codes) -> BlocQuantifie {
+fn quantifier_bloc(x: &[f32; BLOC], lot: &mut Quantifies, place: usize) {
     let mut grands = [0.0f32; VOIES];
     let mut carres = [0.0f32; VOIES];
     for i in 0..VOIES {
@@ -102,22 +110,26 @@ pub(super) fn quantifier_bloc(x: &[f32; BLOC], codes: &mut Codes) -> BlocQuantif
         maximum = replier(grands, plus_grand);
     }
     let inverse = if maximum > 0.0 { CODE_MAX / maximum } else { 0.0 };
+    let codes = &mut lot.codes[place];
     for (code, x) in codes.iter_mut().zip(&autres) {
         *code = (x * inverse + ANCRE).to_bits().wrapping_sub(ANCRE.to_bits()) as i8;
     }
     let (premiers, derniers) = codes.split_at(VOIES);
-    let sommes = [premiers, derniers].map(|moitie| moitie.iter().map(|&c| i32::from(c)).sum());
-    BlocQuantifie { echelle: tronquer(maximum / CODE_MAX), rang: isolee.0, valeur: isolee.1, sommes }
+    let sommes = [premiers, derniers].map(|moitie| moitie.iter().map(|&c| i32::from(c)).sum::<i32>());
+    let echelle = tronquer(maximum / CODE_MAX);
+    lot.mesures[place] = Mesure::de(echelle, sommes[0] + sommes[1]);
+    lot.moities[place] = sommes.map(|somme| echelle * somme as f32);
+    (lot.rangs[place], lot.valeurs[place]) = isolee;
 }
 
 /// Oublie les derniers bits d'une échelle.
 #[inline(always)]
-pub(super) fn tronquer(echelle: f32) -> f32 {
+fn tronquer(echelle: f32) -> f32 {
     f32::from_bits(echelle.to_bits() >> BITS_PERDUS << BITS_PERDUS)
 }
 
 /// Range `x` comme entrée du jeton `jeton` à partir de la colonne `colonne`, sous les formes demandées ; `quantifier`
-/// rend les bits de [`quantifier_bloc`].
+/// rend les bits de [`quantifier`](quantifier()).
 ///
 /// # Safety
 /// Aucun autre fil n'écrit ces colonnes de ce jeton en même temps.
@@ -126,16 +138,18 @@ pub(super) unsafe fn ranger(
     x: &[f32],
     (jeton, colonne): (usize, usize),
     vers: &Ecriture<'_>,
-    quantifier: impl Fn(&[f32; BLOC], &mut Codes) -> BlocQuantifie,
+    quantifier: impl Fn(&[[f32; BLOC]], &mut Quantifies),
 ) {
     debug_assert!(
         vers.formes().flottants || colonne.is_multiple_of(BLOC),
         "un bloc ne se range qu'en entier"
     );
     if vers.formes().entiers {
-        for (b, bloc) in x.as_chunks::<BLOC>().0.iter().enumerate() {
+        let mut lot = Quantifies::NULS;
+        for (i, blocs) in x.as_chunks::<BLOC>().0.chunks(LOT).enumerate() {
+            quantifier(blocs, &mut lot);
             // SAFETY: promis par l'appelant.
-            unsafe { vers.ranger_bloc(jeton, colonne / BLOC + b, |codes| quantifier(bloc, codes)) };
+            unsafe { vers.ranger_lot((jeton, colonne / BLOC + i * LOT), &lot, blocs.len()) };
         }
     }
     if vers.formes().flottants {

@@ -126,7 +126,7 @@ macro_rules! table_elementaire {
         $(#[$attribut])?
         unsafe fn ranger(x: &[f32], place: (usize, usize), vers: &Ecriture<'_>) {
             // SAFETY: transmis tel quel.
-            unsafe { e::ranger(x, place, vers, |x, codes| $quantifier(x, codes)) };
+            unsafe { e::ranger(x, place, vers, |blocs, lot| $quantifier(blocs, lot)) };
         }
         $(#[$attribut])?
         fn isoler<const D: usize>(tuile: &[u8], liste: &[Isolee], sorties: &mut [[f32; 16]]) {

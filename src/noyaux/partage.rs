@@ -30,6 +30,7 @@ impl<'a, T> Partage<'a, T> {
     ///
     /// # Panics
     /// `i` déborde.
+    #[inline(always)]
     pub fn pointeur(&self, i: usize) -> *mut T {
         assert!(i < self.longueur, "place hors de la tranche partagée");
         // SAFETY: dans les bornes.

@@ -16,7 +16,7 @@ pub(super) fn table() -> TableNoyaux {
         par_disposition!(produit),
         scores,
         ponderer,
-        elementaires::quantifier_bloc
+        elementaires::quantifier
     )
 }
 

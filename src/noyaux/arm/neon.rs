@@ -18,12 +18,12 @@ pub(super) const QUART: usize = 4;
 
 /// Table du niveau NEON ; tout processeur aarch64 l'a.
 pub(in crate::noyaux) fn table() -> TableNoyaux {
-    table_elementaire!(Niveau::Neon, produits::<false>(), scores, ponderer, elementaires::quantifier_bloc)
+    table_elementaire!(Niveau::Neon, produits::<false>(), scores, ponderer, elementaires::quantifier)
 }
 
 /// Table du niveau NEON et `dotprod` ; à n'employer que si le processeur l'a.
 pub(in crate::noyaux) fn table_dotprod() -> TableNoyaux {
-    table_elementaire!(Niveau::Dotprod, produits::<true>(), scores, ponderer, elementaires::quantifier_bloc)
+    table_elementaire!(Niveau::Dotprod, produits::<true>(), scores, ponderer, elementaires::quantifier)
 }
 
 fn produits<const DOT: bool>() -> [Produit; Disposition::TOUTES.len()] {

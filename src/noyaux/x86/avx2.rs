@@ -21,7 +21,7 @@ pub(in crate::noyaux) fn table() -> TableNoyaux {
         produits!(),
         scores,
         ponderer,
-        elementaires::quantifier_bloc,
+        elementaires::quantifier,
         #[target_feature(enable = "avx2,fma,f16c")]
     )
 }

@@ -21,7 +21,7 @@ pub(in crate::noyaux) fn table() -> TableNoyaux {
         produits!(),
         scores,
         ponderer,
-        super::entrees_avx512::quantifier_bloc,
+        super::entrees_avx512::quantifier,
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
     );
     TableNoyaux { isoler: par_disposition!(isoler), ..elementaire }

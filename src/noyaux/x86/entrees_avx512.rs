@@ -1,65 +1,190 @@
-//! Quantification d'un bloc d'entrées, AVX-512 : les bits d'[`elementaires`](crate::noyaux::elementaires), dont les
-//! repliements, recompilés, passeraient voie par voie.
+//! Quantification de blocs d'entrées, AVX-512 : les bits d'[`elementaires`](crate::noyaux::elementaires), quatre blocs à la
+//! fois. Un bloc seul attendrait ses repliements ; ceux de quatre blocs se font ensemble, chacun finissant dans son quart de
+//! registre.
 
 use std::arch::x86_64::*;
 
-use crate::noyaux::activations::{ANCRE, AUCUN, BlocQuantifie, Codes};
+use crate::noyaux::activations::{ANCRE, AUCUN, Codes, LOT, Mesure, Quantifies};
 use crate::noyaux::disposition::{BLOC, LIGNES};
-use crate::noyaux::elementaires::{CODE_MAX, PART_ECRASANTE, tronquer};
+use crate::noyaux::elementaires::{BITS_PERDUS, CODE_MAX, PART_ECRASANTE};
 
-/// Quantifie 32 valeurs.
+/// Un bloc, en deux moitiés.
+type Moities = [__m512; 2];
+
+/// Masque de toutes les valeurs d'un bloc.
+const TOUTES: u32 = u32::MAX;
+
+/// Quantifie au plus quatre blocs.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
 #[inline]
-pub(super) fn quantifier_bloc(valeurs: &[f32; BLOC], codes: &mut Codes) -> BlocQuantifie {
-    let debut = valeurs.as_ptr();
-    // SAFETY: deux fois seize valeurs.
-    let x = unsafe { [_mm512_loadu_ps(debut), _mm512_loadu_ps(debut.add(LIGNES))] };
-    let tailles = [_mm512_abs_ps(x[0]), _mm512_abs_ps(x[1])];
-    let mut maximum = _mm512_reduce_max_ps(_mm512_max_ps(tailles[0], tailles[1]));
-    let carres = _mm512_add_ps(_mm512_mul_ps(x[0], x[0]), _mm512_mul_ps(x[1], x[1]));
-    let (mut rang, mut valeur, mut gardees) = (AUCUN, 0.0, u32::MAX);
-    // La plupart des blocs ne cherchent pas un second maximum.
-    if maximum * maximum > PART_ECRASANTE * replier(carres) {
-        let plus_grandes = |i: usize| u32::from(_mm512_cmpeq_ps_mask(tailles[i], _mm512_set1_ps(maximum)));
-        let premiere = (plus_grandes(0) | plus_grandes(1) << LIGNES).trailing_zeros() % BLOC as u32;
-        gardees = !(1 << premiere);
-        (rang, valeur) = (premiere as u8, valeurs[premiere as usize]);
-        let autres = [
-            _mm512_maskz_mov_ps(gardees as u16, tailles[0]),
-            _mm512_maskz_mov_ps((gardees >> LIGNES) as u16, tailles[1]),
-        ];
-        maximum = _mm512_reduce_max_ps(_mm512_max_ps(autres[0], autres[1]));
+pub(super) fn quantifier(blocs: &[[f32; BLOC]], lot: &mut Quantifies) {
+    match blocs.as_array() {
+        Some(blocs) => quantifier_lot(blocs, lot),
+        None => {
+            let mut complet = [[0.0; BLOC]; LOT];
+            complet[..blocs.len()].copy_from_slice(blocs);
+            quantifier_lot(&complet, lot);
+        }
     }
-    let inverse = _mm512_set1_ps(if maximum > 0.0 { CODE_MAX / maximum } else { 0.0 });
-    let arrondir = |x, gardees| {
-        let entiers = _mm512_add_ps(_mm512_mul_ps(x, inverse), _mm512_set1_ps(ANCRE));
-        _mm512_maskz_cvtepi32_epi8(gardees, _mm512_castps_si512(entiers))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+#[inline]
+fn quantifier_lot(blocs: &[[f32; BLOC]; LOT], lot: &mut Quantifies) {
+    let [x0, x1, x2, x3] = [lire(&blocs[0]), lire(&blocs[1]), lire(&blocs[2]), lire(&blocs[3])];
+    let mut maximum =
+        replier([grands(&x0), grands(&x1), grands(&x2), grands(&x3)], |a, b| _mm512_max_ps(a, b));
+    let energie = replier([carres(&x0), carres(&x1), carres(&x2), carres(&x3)], |a, b| _mm512_add_ps(a, b));
+    let seuil = _mm512_mul_ps(_mm512_set1_ps(PART_ECRASANTE), energie);
+    let ecrases = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(_mm512_mul_ps(maximum, maximum), seuil);
+    let mut gardees = [TOUTES; LOT];
+    (lot.rangs, lot.valeurs) = ([AUCUN; LOT], [0.0; LOT]);
+    // La plupart des blocs ne cherchent pas un second maximum.
+    if ecrases != 0 {
+        let mut maximums = quarts(maximum);
+        for (i, bloc) in blocs.iter().enumerate().filter(|(i, _)| ecrases >> (4 * i) & 1 != 0) {
+            let x = lire(bloc);
+            let rang = rang_de(&x, maximums[i]);
+            gardees[i] = !(1 << rang);
+            (lot.rangs[i], lot.valeurs[i]) = (rang as u8, bloc[rang as usize]);
+            maximums[i] = maximum_garde(&x, gardees[i]);
+        }
+        maximum = etaler(maximums);
+    }
+    let code_max = _mm512_set1_ps(CODE_MAX);
+    let non_nuls = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(maximum, _mm512_setzero_ps());
+    let inverses = _mm512_maskz_div_ps(non_nuls, code_max, maximum);
+    let (premiers, derniers) = lot.codes.split_at_mut(2);
+    let sommes = [
+        coder([x0, x1], etendre::<0x00, 0x55>(inverses), [gardees[0], gardees[1]], premiers),
+        coder([x2, x3], etendre::<0xAA, 0xFF>(inverses), [gardees[2], gardees[3]], derniers),
+    ];
+    mesurer(_mm512_div_ps(maximum, code_max), sommes, lot);
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn lire(bloc: &[f32; BLOC]) -> Moities {
+    // SAFETY: deux fois seize valeurs.
+    unsafe { [_mm512_loadu_ps(bloc.as_ptr()), _mm512_loadu_ps(bloc.as_ptr().add(LIGNES))] }
+}
+
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn grands([a, b]: &Moities) -> __m512 {
+    _mm512_max_ps(_mm512_abs_ps(*a), _mm512_abs_ps(*b))
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn carres([a, b]: &Moities) -> __m512 {
+    _mm512_add_ps(_mm512_mul_ps(*a, *a), _mm512_mul_ps(*b, *b))
+}
+
+/// Écrit les codes de deux blocs ; ceux qui ne sont pas gardés sont nuls. Rend les sommes de leurs moitiés.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+#[inline]
+fn coder([x, y]: [Moities; 2], inverses: [__m512; 2], gardees: [u32; 2], codes: &mut [Codes]) -> __m128i {
+    assert_eq!(codes.len(), 2, "deux blocs");
+    let mots = |[a, b]: Moities, inverse, gardees: u32| {
+        let a = _mm512_maskz_cvtps_epi32(gardees as u16, _mm512_mul_ps(a, inverse));
+        let b = _mm512_maskz_cvtps_epi32((gardees >> LIGNES) as u16, _mm512_mul_ps(b, inverse));
+        _mm512_packs_epi32(a, b)
     };
-    let (premiers, derniers) = (arrondir(x[0], gardees as u16), arrondir(x[1], (gardees >> LIGNES) as u16));
-    let octets = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(premiers), derniers);
-    // SAFETY: 32 octets.
-    unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), octets) };
-    BlocQuantifie { echelle: tronquer(maximum / CODE_MAX), rang, valeur, sommes: sommer(octets) }
+    // Le quart `q` a quatre codes de chacune des quatre moitiés, les `q`-ièmes.
+    let meles = _mm512_packs_epi16(mots(x, inverses[0], gardees[0]), mots(y, inverses[1], gardees[1]));
+    let ordre = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    // SAFETY: 64 octets.
+    unsafe { _mm512_storeu_si512(codes.as_mut_ptr().cast(), _mm512_permutexvar_epi32(ordre, meles)) };
+    let quatre = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), meles);
+    let huit = _mm256_add_epi32(_mm512_castsi512_si256(quatre), _mm512_extracti64x4_epi64::<1>(quatre));
+    _mm_add_epi32(_mm256_castsi256_si128(huit), _mm256_extracti128_si256::<1>(huit))
 }
 
-/// Somme des octets de chaque moitié.
-#[target_feature(enable = "avx512f,avx512vl,avx512vnni")]
+/// Écrit les mesures de quatre blocs, dont `maximum / 127` est dans un quart de `echelles`, et les sommes des moitiés dans
+/// `sommes` : comme [`Mesure::de`].
+#[target_feature(enable = "avx512f,avx512vl")]
 #[inline]
-fn sommer(octets: __m256i) -> [i32; 2] {
-    let quatre = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), octets);
-    let deux = _mm256_hadd_epi32(quatre, quatre);
-    let une = _mm256_hadd_epi32(deux, deux);
-    [_mm256_extract_epi32::<0>(une), _mm256_extract_epi32::<4>(une)]
+fn mesurer(echelles: __m512, sommes: [__m128i; 2], lot: &mut Quantifies) {
+    let [s, t] = sommes.map(|s| _mm_castsi128_ps(s));
+    let premieres = _mm_castps_si128(_mm_shuffle_ps::<0x88>(s, t));
+    let secondes = _mm_castps_si128(_mm_shuffle_ps::<0xDD>(s, t));
+    let premiers_de_quart = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    let echelle = _mm512_castps512_ps128(_mm512_permutexvar_ps(premiers_de_quart, echelles));
+    let echelle = _mm_and_ps(echelle, _mm_castsi128_ps(_mm_set1_epi32(-1 << BITS_PERDUS)));
+    let moities = [premieres, secondes].map(|s| _mm_mul_ps(echelle, _mm_cvtepi32_ps(s)));
+    let somme = _mm_add_epi32(premieres, secondes);
+    let depart = _mm_sub_epi32(_mm_set1_epi32(ANCRE.to_bits().cast_signed()), _mm_slli_epi32::<3>(somme));
+    let mut rangees = [
+        echelle,
+        _mm_mul_ps(_mm_set1_ps(-ANCRE), echelle),
+        _mm_castsi128_ps(depart),
+        _mm_mul_ps(echelle, _mm_cvtepi32_ps(somme)),
+    ];
+    let [a, b, c, d] = &mut rangees;
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    const { assert!(size_of::<Mesure>() == 16) };
+    // SAFETY: quatre mesures de seize octets, et quatre fois deux nombres.
+    unsafe {
+        for (i, rangee) in rangees.into_iter().enumerate() {
+            _mm_storeu_ps(lot.mesures.as_mut_ptr().add(i).cast(), rangee);
+        }
+        _mm_storeu_ps(lot.moities.as_mut_ptr().cast(), _mm_unpacklo_ps(moities[0], moities[1]));
+        _mm_storeu_ps(lot.moities.as_mut_ptr().add(2).cast(), _mm_unpackhi_ps(moities[0], moities[1]));
+    }
 }
 
-/// Somme des 16 voies, moitié sur moitié.
-#[target_feature(enable = "avx512f,avx512vl,avx512dq")]
+/// Rang de la première valeur de grandeur `maximum`.
+#[target_feature(enable = "avx512f,avx512dq")]
 #[inline]
-fn replier(x: __m512) -> f32 {
-    let huit = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
-    let quatre = _mm_add_ps(_mm256_castps256_ps128(huit), _mm256_extractf128_ps::<1>(huit));
-    let deux = _mm_add_ps(quatre, _mm_movehl_ps(quatre, quatre));
-    _mm_cvtss_f32(_mm_add_ss(deux, _mm_shuffle_ps::<1>(deux, deux)))
+fn rang_de([a, b]: &Moities, maximum: f32) -> u32 {
+    let egales = |x| u32::from(_mm512_cmpeq_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(maximum)));
+    (egales(*a) | egales(*b) << LIGNES).trailing_zeros() % BLOC as u32
+}
+
+/// La plus grande des valeurs gardées.
+#[target_feature(enable = "avx512f,avx512dq")]
+#[inline]
+fn maximum_garde([a, b]: &Moities, gardees: u32) -> f32 {
+    let gardee = |x, masque| _mm512_maskz_mov_ps(masque, _mm512_abs_ps(x));
+    _mm512_reduce_max_ps(_mm512_max_ps(gardee(*a, gardees as u16), gardee(*b, (gardees >> LIGNES) as u16)))
+}
+
+/// Replie les seize voies de chaque vecteur, moitié sur moitié, dans les quatre voies de son quart.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn replier([a, b, c, d]: [__m512; LOT], operation: impl Fn(__m512, __m512) -> __m512) -> __m512 {
+    let deux = |a, b| operation(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xEE>(a, b));
+    let (ab, cd) = (deux(a, b), deux(c, d));
+    let quatre = operation(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xDD>(ab, cd));
+    let deux = operation(quatre, _mm512_permute_ps::<0x4E>(quatre));
+    operation(deux, _mm512_permute_ps::<0xB1>(deux))
+}
+
+/// La première voie de chaque quart.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn quarts(x: __m512) -> [f32; LOT] {
+    let mut voies = [[0.0; 4]; LOT];
+    // SAFETY: seize nombres.
+    unsafe { _mm512_storeu_ps(voies.as_mut_ptr().cast(), x) };
+    voies.map(|quart| quart[0])
+}
+
+/// Un nombre par quart.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn etaler(x: [f32; LOT]) -> __m512 {
+    let voies = x.map(|x| [x; 4]);
+    // SAFETY: seize nombres.
+    unsafe { _mm512_loadu_ps(voies.as_ptr().cast()) }
+}
+
+/// Deux des quarts, chacun dans tout un registre.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn etendre<const A: i32, const B: i32>(x: __m512) -> [__m512; 2] {
+    [_mm512_shuffle_f32x4::<A>(x, x), _mm512_shuffle_f32x4::<B>(x, x)]
 }
 
 #[cfg(test)]
@@ -69,20 +194,30 @@ mod tests {
     use crate::noyaux::elementaires;
 
     #[test]
-    fn un_bloc_se_quantifie_aux_memes_bits_que_par_les_boucles_ordinaires() {
+    fn des_blocs_se_quantifient_aux_memes_bits_que_par_les_boucles_ordinaires() {
         if !Niveau::Avx512.est_disponible() {
             eprintln!("SAUTÉ : ce processeur n'a pas AVX-512 VNNI");
             return;
         }
         for graine in 0..200u32 {
-            let mut x: [f32; BLOC] =
-                std::array::from_fn(|i| ((i as u32 * 37 + graine * 101) % 61) as f32 / 7.0 - 4.0);
-            x[graine as usize % BLOC] *= (graine % 9) as f32;
-            let mut codes = [[99; BLOC]; 2];
-            let ordinaire = elementaires::quantifier_bloc(&x, &mut codes[0]);
-            // SAFETY: instructions présentes.
-            let obtenu = unsafe { quantifier_bloc(&x, &mut codes[1]) };
-            assert_eq!((obtenu, codes[1]), (ordinaire, codes[0]), "{x:?}");
+            let blocs: [[f32; BLOC]; LOT] = std::array::from_fn(|b| {
+                let mut x = std::array::from_fn(|i| {
+                    ((i as u32 * 37 + graine * 101 + b as u32 * 17) % 61) as f32 / 7.0 - 4.0
+                });
+                x[(graine as usize + 5 * b) % BLOC] *= ((graine + b as u32) % 9) as f32;
+                if (graine as usize + b).is_multiple_of(13) { [0.0; BLOC] } else { x }
+            });
+            for n in 1..=LOT {
+                let (mut attendus, mut obtenus) = (Quantifies::NULS, Quantifies::NULS);
+                elementaires::quantifier(&blocs[..n], &mut attendus);
+                // SAFETY: instructions présentes.
+                unsafe { quantifier(&blocs[..n], &mut obtenus) };
+                assert_eq!(obtenus.codes[..n], attendus.codes[..n], "{blocs:?}");
+                assert_eq!(obtenus.mesures[..n], attendus.mesures[..n], "{blocs:?}");
+                assert_eq!(obtenus.moities[..n], attendus.moities[..n], "{blocs:?}");
+                assert_eq!(obtenus.rangs[..n], attendus.rangs[..n], "{blocs:?}");
+                assert_eq!(obtenus.valeurs[..n], attendus.valeurs[..n], "{blocs:?}");
+            }
         }
     }
 }
