@@ -21,6 +21,7 @@ use rasfr::noyaux::matrice::Matrice;
 use rasfr::noyaux::produit::{Brouillons, produit};
 use rasfr::noyaux::reemballage::reemballer;
 use rasfr::quant::SpecPoids;
+use rasfr::quant::affines::{Groupes, Regroupement};
 
 /// Lignes et colonnes de chaque matrice de la réserve : celles d'un modèle de 7 milliards de poids.
 const COTE: usize = 4096;
@@ -29,7 +30,7 @@ const CACHES: usize = 4;
 /// Dernier cache supposé quand le système ne le dit pas.
 const CACHE_SUPPOSE: usize = 64 << 20;
 
-const TYPES: [SpecPoids; 15] = [
+const TYPES: [SpecPoids; 16] = [
     SpecPoids::F32,
     SpecPoids::F16,
     SpecPoids::Bf16,
@@ -43,6 +44,7 @@ const TYPES: [SpecPoids; 15] = [
     SpecPoids::Affine4,
     SpecPoids::Affine5,
     SpecPoids::Affine8,
+    SpecPoids::AffineCol,
     SpecPoids::Nf4,
     SpecPoids::Fp4,
 ];
@@ -137,7 +139,16 @@ fn matrice(equipe: &mut Equipe, spec: SpecPoids, i: usize) -> Result<Matrice> {
     let Some(recette) = Recette::matrice(0, &nom, spec, COTE * COTE, COTE) else {
         anyhow::bail!("{COTE} colonnes ne font pas des blocs de {spec}");
     };
-    let vue = VueTenseur { nom, spec, forme: vec![COTE, COTE], octets: Octets::calcules(Arc::new(recette)) };
+    // Comme HQQ sur l'axe 0 : 64 lignes se partagent l'échelle d'une colonne.
+    let regroupement = (spec == SpecPoids::AffineCol)
+        .then_some(Regroupement { bits: 4, groupes: Groupes::Lignes(COTE / 64) });
+    let vue = VueTenseur {
+        nom,
+        spec,
+        forme: vec![COTE, COTE],
+        octets: Octets::calcules(Arc::new(recette)),
+        regroupement,
+    };
     Ok(reemballer(equipe, &vue, "réserve")?)
 }
 

@@ -13,6 +13,7 @@ pub use projection::{Octets, Projection};
 
 use crate::erreur::Resultat;
 use crate::quant::SpecPoids;
+use crate::quant::affines::Regroupement;
 
 /// Un tenseur nommé, vu dans le fichier sans copie.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct VueTenseur {
     pub forme: Vec<usize>,
     /// Octets bruts, tels que dans le fichier ou calculés à la première lecture (poids procéduraux).
     pub octets: Octets,
+    /// Ce que partagent des colonnes ou des lignes, que les blocs ne disent pas.
+    pub regroupement: Option<Regroupement>,
 }
 
 impl VueTenseur {

@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::disposition::BLOC;
 use super::equipe::Equipe;
 use super::partage::Partage;
+use super::tri::Tris;
 
 /// Jetons d'un panneau au plus.
 pub const LARGEUR: usize = 16;
@@ -87,6 +88,7 @@ pub struct Activations {
     nombres: Vec<usize>,
     x: Vec<f32>,
     larges: Vec<u16>,
+    tris: Tris,
 }
 
 /// Panneau de jetons, tel qu'un noyau le lit.
@@ -215,6 +217,24 @@ impl Activations {
         }
     }
 
+    /// Nombre de jetons.
+    pub(super) fn nb_jetons(&self) -> usize {
+        self.n
+    }
+
+    /// Valeur f32 d'un jeton.
+    #[inline]
+    pub(super) fn valeur(&self, jeton: usize, colonne: usize) -> f32 {
+        let debut = jeton / LARGEUR * LARGEUR;
+        let largeur = LARGEUR.min(self.n - debut);
+        self.x[debut * self.colonnes + colonne * largeur + jeton - debut]
+    }
+
+    /// Les mêmes, dans les ordres des matrices qui les lisent.
+    pub(super) fn tris(&mut self) -> &mut Tris {
+        &mut self.tris
+    }
+
     /// Recense les valeurs isolées, une fois tous les jetons rangés, et rend les panneaux.
     pub fn recenser(&mut self) -> Panneaux<'_> {
         let recensement = self.recensement();
@@ -295,6 +315,11 @@ fn recenser((rangs, valeurs): (&[u8], &[f32]), largeur: usize, place: &mut [Isol
 pub struct Panneaux<'a>(&'a Activations);
 
 impl<'a> Panneaux<'a> {
+    /// Les mêmes entrées, dans l'ordre des colonnes d'une matrice du produit.
+    pub(super) fn selon(self, ordre: &[u32]) -> Self {
+        Self(self.0.tris.selon(ordre))
+    }
+
     /// Nombre de jetons.
     pub fn nb_jetons(self) -> usize {
         self.0.n

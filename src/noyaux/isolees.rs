@@ -120,12 +120,18 @@ fn entiers(octets: &[u8]) -> [i8; LIGNES] {
 #[inline(always)]
 fn reels(octets: &[u8]) -> Voies {
     let mut reels = [0.0; LIGNES];
-    for (reel, octets) in reels.iter_mut().zip(octets.as_chunks::<2>().0) {
-        let bits = u32::from(u16::from_le_bytes(*octets));
-        let grandeur = f32::from_bits((bits & 0x7FFF) << 13) * f32::from_bits((127 + 112) << 23);
-        *reel = f32::from_bits(grandeur.to_bits() | (bits & 0x8000) << 16);
+    for (x, octets) in reels.iter_mut().zip(octets.as_chunks::<2>().0) {
+        *x = reel(u16::from_le_bytes(*octets));
     }
     reels
+}
+
+/// Un f16 fini, d'après ses bits.
+#[inline(always)]
+pub(super) fn reel(bits: u16) -> f32 {
+    let bits = u32::from(bits);
+    let grandeur = f32::from_bits((bits & 0x7FFF) << 13) * f32::from_bits((127 + 112) << 23);
+    f32::from_bits(grandeur.to_bits() | (bits & 0x8000) << 16)
 }
 
 #[cfg(test)]

@@ -1,14 +1,26 @@
 //! Une matrice réemballée par tuiles de 16 lignes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use memmap2::MmapMut;
 
+use super::colonnes_libres::ColonnesLibres;
 use super::disposition::{Disposition, LIGNES};
 use crate::erreur::{Erreur, Resultat};
 
 /// Octets d'une grande page.
 const GRANDE_PAGE: usize = 2 << 20;
+
+/// Ce qu'une disposition ne dit pas.
+pub(super) enum Rangement {
+    /// Les colonnes sont celles des entrées, dans leur ordre.
+    Suivi,
+    /// Les colonnes sont triées par groupes ; voici celle des entrées que lit chacune.
+    Trie(Arc<[u32]>),
+    /// Les tuiles n'ont que des codes ; les noyaux en voient d'autres, en f32.
+    Libre(ColonnesLibres),
+}
 
 /// Matrice `[lignes, colonnes]` immuable, prête pour les noyaux.
 pub struct Matrice {
@@ -16,6 +28,7 @@ pub struct Matrice {
     lignes: usize,
     colonnes: usize,
     octets_tuile: usize,
+    rangement: Rangement,
     /// Pages anonymes : alignées, à zéro, données par le système à la première écriture seulement.
     memoire: MmapMut,
 }
@@ -27,7 +40,40 @@ impl Matrice {
     /// Mémoire refusée par le système.
     pub(super) fn reserver(disposition: Disposition, lignes: usize, colonnes: usize) -> Resultat<Self> {
         let octets_tuile = disposition.octets_tuile(colonnes);
-        let taille = Self::octets_pour(disposition, lignes, colonnes);
+        Self::reserver_tuiles(disposition, [lignes, colonnes], octets_tuile, Rangement::Suivi)
+    }
+
+    /// Réserve une matrice à zéro dont les colonnes sont dans l'ordre `ordre`.
+    ///
+    /// # Errors
+    /// Mémoire refusée par le système.
+    pub(super) fn reserver_triee(
+        disposition: Disposition,
+        lignes: usize,
+        ordre: Arc<[u32]>,
+    ) -> Resultat<Self> {
+        let forme = [lignes, ordre.len()];
+        let octets_tuile = disposition.octets_tuile(ordre.len());
+        Self::reserver_tuiles(disposition, forme, octets_tuile, Rangement::Trie(ordre))
+    }
+
+    /// Réserve une matrice de codes, tous nuls, dont les noyaux verront des tuiles f32.
+    ///
+    /// # Errors
+    /// Mémoire refusée par le système.
+    pub(super) fn reserver_libre(lignes: usize, colonnes: usize, libres: ColonnesLibres) -> Resultat<Self> {
+        let octets_tuile = libres.plan.octets_tuile();
+        let rangement = Rangement::Libre(libres);
+        Self::reserver_tuiles(Disposition::F32, [lignes, colonnes], octets_tuile, rangement)
+    }
+
+    fn reserver_tuiles(
+        disposition: Disposition,
+        [lignes, colonnes]: [usize; 2],
+        octets_tuile: usize,
+        rangement: Rangement,
+    ) -> Resultat<Self> {
+        let taille = lignes.div_ceil(LIGNES).checked_mul(octets_tuile);
         let memoire = taille.and_then(|t| MmapMut::map_anon(t.max(1)).ok()).ok_or_else(|| {
             Erreur::Usage(format!("mémoire refusée pour une matrice de {lignes} × {colonnes}"))
         })?;
@@ -36,7 +82,7 @@ impl Matrice {
             // Un conseil : sans grandes pages, tout marche, un peu moins vite.
             drop(memoire.advise(memmap2::Advice::HugePage));
         }
-        Ok(Self { disposition, lignes, colonnes, octets_tuile, memoire })
+        Ok(Self { disposition, lignes, colonnes, octets_tuile, rangement, memoire })
     }
 
     /// Octets qu'occupera une matrice, ou `None` si le compte déborde.
@@ -44,7 +90,7 @@ impl Matrice {
         lignes.div_ceil(LIGNES).checked_mul(disposition.octets_tuile(colonnes))
     }
 
-    /// Rangement des poids.
+    /// Rangement des poids, tels que les noyaux les voient.
     pub fn disposition(&self) -> Disposition {
         self.disposition
     }
@@ -72,7 +118,30 @@ impl Matrice {
 
     /// Octets occupés.
     pub fn octets(&self) -> usize {
-        self.nb_tuiles() * self.octets_tuile
+        let a_part = match &self.rangement {
+            Rangement::Suivi => 0,
+            Rangement::Trie(ordre) => size_of_val(&**ordre),
+            Rangement::Libre(libres) => libres.plan.octets(),
+        };
+        self.nb_tuiles() * self.octets_tuile + a_part
+    }
+
+    /// De quoi décoder les tuiles, si elles n'ont que des codes.
+    #[inline]
+    pub(super) fn colonnes_libres(&self) -> Option<&ColonnesLibres> {
+        match &self.rangement {
+            Rangement::Libre(libres) => Some(libres),
+            _ => None,
+        }
+    }
+
+    /// Colonne des entrées que lit chaque colonne, si elles ne sont pas dans le même ordre.
+    #[inline]
+    pub(super) fn ordre(&self) -> Option<&Arc<[u32]>> {
+        match &self.rangement {
+            Rangement::Trie(ordre) => Some(ordre),
+            _ => None,
+        }
     }
 
     /// Octets d'une tuile.
@@ -91,9 +160,9 @@ impl Matrice {
         &self.memoire[plage.start * self.octets_tuile..plage.end * self.octets_tuile]
     }
 
-    /// Toutes les tuiles, à remplir.
-    pub(super) fn tuiles_mut(&mut self) -> &mut [u8] {
-        let taille = self.octets();
-        &mut self.memoire[..taille]
+    /// Toutes les tuiles, à remplir, et leur rangement.
+    pub(super) fn a_remplir(&mut self) -> (&mut [u8], &mut Rangement) {
+        let taille = self.nb_tuiles() * self.octets_tuile;
+        (&mut self.memoire[..taille], &mut self.rangement)
     }
 }

@@ -8,6 +8,7 @@ pub mod activations;
 pub mod aiguillage;
 #[cfg(target_arch = "aarch64")]
 mod arm;
+mod colonnes_libres;
 pub mod dictionnaire;
 pub mod disposition;
 mod elementaires;
@@ -22,6 +23,7 @@ pub mod rangs;
 pub mod recompilation;
 pub mod reemballage;
 pub mod reference;
+mod tri;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -233,9 +235,11 @@ impl TableNoyaux {
     pub fn formes<'a>(&self, matrices: impl IntoIterator<Item = &'a Matrice>, n: usize) -> Formes {
         let (mut formes, mut larges) = (Formes::default(), true);
         for m in matrices {
-            larges &= large::accepte(m);
-            formes.flottants |= m.disposition().est_flottante();
-            formes.entiers |= !m.disposition().est_flottante();
+            larges &= large::accepte(m) && m.ordre().is_none();
+            // Des colonnes triées se cherchent parmi des valeurs : l'ordre des codes est celui des blocs.
+            let flottants = m.disposition().est_flottante() || m.ordre().is_some();
+            formes.flottants |= flottants;
+            formes.entiers |= !flottants;
         }
         if larges && self.large.is_some() && n >= large::JETONS_MIN { Formes::LARGES } else { formes }
     }

@@ -11,6 +11,7 @@ use super::equipe::Equipe;
 use super::large::{self, Bande};
 use super::matrice::Matrice;
 use super::partage::Partage;
+use super::tri::ordre_commun;
 
 /// Morceaux donnés à chaque fil, en moyenne : assez pour que tous finissent ensemble.
 const MORCEAUX_PAR_FIL: usize = 8;
@@ -93,10 +94,11 @@ pub fn produit<M: Borrow<Matrice> + Sync>(
     entrees: &mut Activations,
     sortie: &mut [f32],
 ) {
-    let entrees = entrees.recenser_ensemble(equipe);
+    let entrees = entrees.recenser_pour(table, equipe, matrices);
     let largeur: usize = matrices.iter().map(|m| m.borrow().lignes()).sum();
     assert_eq!(sortie.len(), largeur * entrees.nb_jetons(), "taille de la sortie");
     let produit = Produit::nouveau(table, (matrices, Decoupe::BoutABout(1)), entrees);
+    let entrees = produit.entrees;
     let sortie = Partage::nouveau(sortie);
     if entrees.larges().is_some() {
         return produit.calculer_larges(equipe, brouillons, Vers::Sortie(&sortie, largeur));
@@ -110,7 +112,7 @@ pub fn produit<M: Borrow<Matrice> + Sync>(
             let lu = entrees.panneau(panneau);
             for article in articles.clone() {
                 let debut = panneau * LARGEUR * largeur + produit.premiere(article);
-                produit.calculer(article, &lu, tuile, |c, ligne, lignes| {
+                produit.calculer(article, (panneau, &lu), tuile, |c, ligne, lignes| {
                     let debut = debut + c * largeur + ligne;
                     // SAFETY: les sorties d'un article ne sont écrites que par le fil qui l'a calculé.
                     unsafe { sortie.plage(debut..debut + lignes) }
@@ -133,8 +135,9 @@ pub fn produit_suivi<M: Borrow<Matrice> + Sync>(
     entrees: &mut Activations,
     suite: Suite<'_>,
 ) {
-    let entrees = entrees.recenser_ensemble(equipe);
+    let entrees = entrees.recenser_pour(table, equipe, travail.0);
     let produit = Produit::nouveau(table, travail, entrees);
+    let entrees = produit.entrees;
     if entrees.larges().is_some() {
         return produit.calculer_larges(equipe, brouillons, Vers::Suite(suite));
     }
@@ -149,7 +152,7 @@ pub fn produit_suivi<M: Borrow<Matrice> + Sync>(
             let lu = entrees.panneau(panneau);
             let jetons = panneau * LARGEUR..entrees.nb_jetons().min((panneau + 1) * LARGEUR);
             for article in articles.clone() {
-                let lignes = produit.calculer(article, &lu, tuile, |c, ligne, lignes| {
+                let lignes = produit.calculer(article, (panneau, &lu), tuile, |c, ligne, lignes| {
                     let debut = c * pas + ligne;
                     // SAFETY: une tuile n'écrit qu'une fois chacune de ses sorties.
                     unsafe { sorties.plage(debut..debut + lignes) }
@@ -180,6 +183,8 @@ struct Produit<'a, M> {
     /// Sorties d'un article au plus, pour un jeton.
     lignes_max: usize,
     entrees: Panneaux<'a>,
+    /// Les entrées sont déjà dans l'ordre des colonnes, le même pour toutes les matrices.
+    commun: bool,
 }
 
 impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
@@ -202,6 +207,7 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
             }
         };
         let tuiles = tuiles.clamp(1, nb_tuiles.max(1));
+        let commun = ordre_commun(matrices);
         let lignes_max = parties * tuiles * LIGNES;
         Self {
             table,
@@ -210,7 +216,8 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
             tuiles,
             nb_articles: nb_tuiles.div_ceil(tuiles),
             lignes_max,
-            entrees,
+            entrees: commun.map_or(entrees, |ordre| entrees.selon(ordre)),
+            commun: commun.is_some(),
         }
     }
 
@@ -258,14 +265,17 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
     fn calculer<'y>(
         &self,
         article: usize,
-        lu: &Panneau<'_>,
+        (panneau, lu): (usize, &Panneau<'_>),
         tuile: &mut [Rangee; LARGEUR],
         place: impl Fn(usize, usize, usize) -> &'y mut [f32],
     ) -> usize {
         self.parcourir(article, |m, i, ligne| {
             let lignes = m.lignes_de(i);
-            let produit = |sorties: &mut [[f32; LIGNES]]| {
-                self.table.produit(m.disposition(), m.tuile(i), m.colonnes(), lu, sorties);
+            let produit = |sorties: &mut [[f32; LIGNES]]| match m.ordre() {
+                Some(ordre) if !self.commun => {
+                    self.table.produit_de(m, i, &self.entrees.selon(ordre).panneau(panneau), sorties);
+                }
+                _ => self.table.produit_de(m, i, lu, sorties),
             };
             if lu.largeur == 1
                 && let Some(sortie) = place(0, ligne, lignes).as_mut_array()

@@ -9,6 +9,28 @@
 //! | AFFINE4, AFFINE4_32 | échelle, minimum, puis 64 ou 32 quartets, le premier de chaque paire en haut |
 //! | AFFINE5, AFFINE6, AFFINE8 | échelle, minimum, puis 32 codes d'un octet (de 5, 6 ou 8 bits utiles) |
 //! | AFFINE_COL | 8 codes d'un octet, 8 échelles, 8 minimums : chaque colonne a les siens |
+//!
+//! Ce que des colonnes ou des lignes d'AFFINE_COL partagent, c'est un [`Regroupement`] qui le dit.
+
+use std::sync::Arc;
+
+/// Comment se partagent les échelles et les minimums d'une matrice AFFINE_COL, pour n'en garder qu'un exemplaire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Regroupement {
+    /// Bits utiles d'un code.
+    pub bits: usize,
+    /// Qui a les mêmes.
+    pub groupes: Groupes,
+}
+
+/// Poids d'une matrice qui ont la même échelle et le même minimum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Groupes {
+    /// Sur une ligne, les colonnes de même groupe ; voici celui de chacune.
+    Colonnes(Arc<[u32]>),
+    /// Dans une colonne, les lignes espacées d'un multiple de ce pas.
+    Lignes(usize),
+}
 
 /// Octets d'une échelle et d'un minimum.
 pub const ENTETE: usize = 8;

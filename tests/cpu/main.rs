@@ -8,6 +8,7 @@ mod modeles;
 mod suites;
 
 mod cache;
+mod groupes;
 
 use modeles::Essai;
 use rasfr::magasin::Politique;

@@ -10,7 +10,7 @@ use super::parties::Parties;
 use crate::erreur::Resultat;
 use crate::formats::Octets;
 use crate::quant::SpecPoids;
-use crate::quant::affines::ENTETE;
+use crate::quant::affines::{self, ENTETE, Regroupement};
 
 /// Ce qui distingue une famille : où sont les codes, et l'échelle et le minimum d'un groupe.
 pub(super) trait SourceAffine: Debug + Send + Sync + 'static {
@@ -27,6 +27,8 @@ pub(super) enum Groupes {
     Suivis(usize),
     /// Groupe de chaque colonne.
     Quelconques(Arc<[u32]>),
+    /// Chaque colonne est le sien, que partagent les lignes espacées d'un multiple de ce pas.
+    Lignes(usize),
 }
 
 impl Groupes {
@@ -34,6 +36,17 @@ impl Groupes {
         match self {
             Self::Suivis(taille) => colonne / taille,
             Self::Quelconques(groupes) => groupes[colonne] as usize,
+            Self::Lignes(_) => colonne,
+        }
+    }
+
+    /// Ce que ces groupes ont de commun entre `colonnes` colonnes, à dire à qui ne lit que des blocs.
+    fn partages(&self, colonnes: usize) -> affines::Groupes {
+        let de = |colonne| u32::try_from(self.de(colonne)).unwrap_or(u32::MAX);
+        match self {
+            Self::Lignes(pas) => affines::Groupes::Lignes(*pas),
+            Self::Quelconques(groupes) => affines::Groupes::Colonnes(groupes.clone()),
+            Self::Suivis(_) => affines::Groupes::Colonnes((0..colonnes).map(de).collect()),
         }
     }
 }
@@ -66,8 +79,11 @@ impl<S: SourceAffine> Affine<S> {
         };
         let groupe = match &self.groupes {
             Groupes::Suivis(taille) => format!("groupe {taille}"),
-            Groupes::Quelconques(_) => "colonnes permutées".to_owned(),
+            Groupes::Quelconques(_) => "colonnes triées".to_owned(),
+            Groupes::Lignes(_) => "groupes de lignes".to_owned(),
         };
+        let regroupement = (spec == SpecPoids::AffineCol)
+            .then(|| Regroupement { bits: self.bits, groupes: self.groupes.partages(colonnes) });
         let octets = octets(parties, &self.parties);
         let source = Arc::new(self.source);
         let lignes_calculees = |spec: SpecPoids, plage: Range<usize>| {
@@ -96,6 +112,7 @@ impl<S: SourceAffine> Affine<S> {
             spec,
             forme: self.forme,
             source: lignes_calculees(spec, 0..lignes),
+            regroupement,
             tranches,
             parties: self.parties,
         })

@@ -90,6 +90,7 @@ fn lire(parties: &Parties<'_>, nom: &str, genre: &str, spec: SpecPoids) -> Resul
     let parties_octets = octets(parties, &noms);
     let source = Dictionnaire { codes: codes.octets, maximums, bloc: etat.bloc, colonnes };
     Ok(Assemblee {
+        regroupement: None,
         tranches: Vec::new(),
         nom: nom.to_owned(),
         type_poids: format!("{spec}{}, bloc {}", if double { " double" } else { "" }, etat.bloc),

@@ -4,8 +4,6 @@
 //! à 4 bits, l'octet `(i, j)` porte en haut l'élément `(i, j)` et en bas celui de la seconde moitié des
 //! rangées. `poids = (code − zéro) · échelle`.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::Assemblee;
@@ -81,7 +79,7 @@ fn lire(parties: &Parties<'_>, module: &str) -> Resultat<Assemblee> {
     }
     let nb_groupes = poids / taille;
     let (groupes, forme_echelles) = match axe {
-        0 => (Groupes::Quelconques((0..colonnes as u32).collect::<Arc<[u32]>>()), [1, nb_groupes]),
+        0 => (Groupes::Lignes(lignes / taille), [1, nb_groupes]),
         1 => (Groupes::Suivis(taille), [nb_groupes, 1]),
         _ => return Err(parties.refus(&nomme("axis"), &format!("vaut {axe}, attendu : 0 ou 1"))),
     };

@@ -29,6 +29,7 @@ use super::gguf::Metadonnees;
 use super::{Conteneur, FicheTenseur, Octets, TenseurBrut, VueTenseur};
 use crate::erreur::{Erreur, Resultat};
 use crate::quant::SpecPoids;
+use crate::quant::affines::Regroupement;
 use lignes::LignesCalculees;
 use parties::Parties;
 
@@ -61,6 +62,8 @@ struct Assemblee {
     spec: SpecPoids,
     forme: [usize; 2],
     source: Arc<LignesCalculees>,
+    /// Ce que partagent ses colonnes ou ses lignes, si ses blocs ne le disent pas.
+    regroupement: Option<Regroupement>,
     /// Type, nombre et octets de chaque suite de lignes qui ont autant de bits ; rien si toutes en ont autant.
     tranches: Vec<(SpecPoids, usize, Arc<LignesCalculees>)>,
     /// Noms des tenseurs dont elle est faite.
@@ -162,6 +165,7 @@ impl Conteneur for Assemblage {
                 spec: m.spec,
                 forme: m.forme.to_vec(),
                 octets,
+                regroupement: m.regroupement.clone(),
             }));
         }
         if self.est_cache(nom) { Ok(None) } else { self.interieur.tenseur(nom) }
@@ -176,6 +180,7 @@ impl Conteneur for Assemblage {
             spec: *spec,
             forme: vec![*lignes, m.forme[1]],
             octets: Octets::calcules(source.clone()),
+            regroupement: None,
         };
         Ok(m.tranches.iter().map(vue).collect())
     }

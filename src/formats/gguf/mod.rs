@@ -183,7 +183,13 @@ impl Conteneur for Gguf {
         let octets = self
             .octets(*rang, place)
             .ok_or_else(|| Erreur::corrompu(&self.nom, format!("tenseur « {nom} » hors du fichier")))?;
-        Ok(Some(VueTenseur { nom: nom.to_owned(), spec, forme: place.forme.clone(), octets }))
+        Ok(Some(VueTenseur {
+            nom: nom.to_owned(),
+            spec,
+            forme: place.forme.clone(),
+            octets,
+            regroupement: None,
+        }))
     }
 
     fn brut(&self, nom: &str) -> Option<TenseurBrut> {

@@ -119,6 +119,7 @@ impl Conteneur for Procedural {
             spec: recette.spec,
             forme: forme.clone(),
             octets: Octets::calcules(Arc::new(*recette)),
+            regroupement: None,
         }))
     }
 

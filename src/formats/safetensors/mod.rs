@@ -215,7 +215,13 @@ impl Conteneur for Safetensors {
         let octets = self.fichiers[*rang]
             .vue(place.plage.clone())
             .ok_or_else(|| Erreur::corrompu(&self.nom, format!("tenseur « {nom} » hors du fichier")))?;
-        Ok(Some(VueTenseur { nom: nom.to_owned(), spec, forme: place.forme.clone(), octets }))
+        Ok(Some(VueTenseur {
+            nom: nom.to_owned(),
+            spec,
+            forme: place.forme.clone(),
+            octets,
+            regroupement: None,
+        }))
     }
 
     fn brut(&self, nom: &str) -> Option<TenseurBrut> {

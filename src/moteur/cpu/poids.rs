@@ -222,7 +222,7 @@ fn annoncer_requantifies(poids: &Poids) {
     let conteneur = poids.conteneur();
     let est_requantifiee = |fiche: &FicheTenseur| {
         let vue = conteneur.tenseur(&fiche.nom).ok().flatten();
-        fiche.forme.len() == 2 && vue.is_some_and(|v| reemballage::est_requantifie(v.spec))
+        fiche.forme.len() == 2 && vue.is_some_and(|v| reemballage::est_requantifie(&v))
     };
     let types: BTreeSet<String> =
         conteneur.inventaire().into_iter().filter(est_requantifiee).map(|fiche| fiche.type_poids).collect();

@@ -1,10 +1,16 @@
 //! Types assemblés : groupes affines et dictionnaires de bitsandbytes, aux échelles f32 arrondies en f16.
 
+use std::sync::Arc;
+
 use half::f16;
 
 use super::{Codes, Source, mots, ranger_codes};
 use crate::noyaux::disposition::{BLOC, Disposition};
-use crate::quant::affines::{ENTETE, lire_f32};
+use crate::quant::affines::{ENTETE, Groupes, Regroupement, lire_f32};
+
+/// Colonnes d'un bloc d'AFFINE_COL, et ses octets : codes, échelles, minimums.
+const COLONNES: usize = 8;
+const OCTETS_COLONNES: usize = 72;
 
 /// Blocs de `O` octets : échelle, minimum, quartets dont le premier de chaque paire est en haut.
 pub(super) fn quartets<const O: usize>(
@@ -39,6 +45,53 @@ pub(super) fn octets(disposition: Disposition, source: &Source<'_>, tuile: &mut 
         }
     }
     fini
+}
+
+/// AFFINE_COL, ses colonnes prises dans l'ordre `ordre` : celles d'un groupe s'y suivent.
+pub(super) fn triees(disposition: Disposition, ordre: &[u32], source: &Source<'_>, tuile: &mut [u8]) -> bool {
+    let mut fini = true;
+    for (l, ligne) in source.lignes() {
+        for (b, colonnes) in ordre.as_chunks::<BLOC>().0.iter().enumerate() {
+            let place = |k: u32| (k as usize / COLONNES * OCTETS_COLONNES, k as usize % COLONNES);
+            let mut codes = [0; BLOC];
+            for (code, &k) in codes.iter_mut().zip(colonnes) {
+                let (bloc, rang) = place(k);
+                *code = ligne[bloc + rang];
+            }
+            poser_codes(disposition, tuile, (l, b), &mots(&codes));
+            if b.is_multiple_of(disposition.blocs_par_echelle()) {
+                let (bloc, rang) = place(colonnes[0]);
+                let nombre = |debut: usize| lire_f32(ligne, bloc + debut + 4 * rang);
+                let echelle = nombre(COLONNES);
+                let minimum = nombre(COLONNES * 5) + disposition.zero() as f32 * echelle;
+                fini &= poser_nombres(disposition, tuile, (l, b), &[echelle, minimum]);
+            }
+        }
+    }
+    fini
+}
+
+/// Disposition et ordre des colonnes d'une matrice AFFINE_COL dont les groupes, une fois triés, se suivent par tailles
+/// égales ; rien s'ils ne le peuvent pas.
+pub(super) fn trier(regroupement: &Regroupement, colonnes: usize) -> Option<(Disposition, Arc<[u32]>)> {
+    let Groupes::Colonnes(groupes) = &regroupement.groupes else { return None };
+    if groupes.len() != colonnes {
+        return None;
+    }
+    let mut ordre: Vec<u32> = (0..u32::try_from(colonnes).ok()?).collect();
+    ordre.sort_by_key(|&k| groupes[k as usize]);
+    let tient = |disposition: Disposition| {
+        let de = |k: &u32| groupes[*k as usize];
+        let mut tranches = ordre.chunks(BLOC * disposition.blocs_par_echelle());
+        colonnes.is_multiple_of(disposition.colonnes_par_groupe())
+            && tranches.all(|tranche| tranche.iter().all(|k| de(k) == de(&tranche[0])))
+    };
+    let possibles: &[Disposition] = match regroupement.bits {
+        0..=4 => &[Disposition::G4M, Disposition::E4M],
+        _ => &[Disposition::E8M],
+    };
+    let disposition = possibles.iter().copied().find(|&d| tient(d))?;
+    Some((disposition, ordre.into()))
 }
 
 /// Blocs de 64 : maximum, quartets.

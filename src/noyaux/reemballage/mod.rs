@@ -1,17 +1,23 @@
 //! Réemballe une matrice du fichier en tuiles de lignes, une fois, au chargement.
 //!
 //! Les codes, échelles et minimums du fichier sont recopiés tels quels : rien n'est requantifié, sauf
-//! les types rares sans noyau propre, qui passent en 8 bits par blocs de 32.
+//! les types rares sans noyau propre, qui passent en 8 bits par blocs de 32. Des groupes épars ([`Groupes`]) deviennent
+//! des groupes suivis si leurs colonnes peuvent se trier ; sinon, échelles et minimums vont à part.
+//!
+//! [`Groupes`]: crate::quant::affines::Groupes
 
 mod assembles;
 mod blocs;
+mod colonnes_libres;
 mod superblocs;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::colonnes_libres::{ColonnesLibres, Plan};
 use super::disposition::{BLOC, Disposition, LIGNES};
 use super::equipe::Equipe;
-use super::matrice::Matrice;
+use super::matrice::{Matrice, Rangement};
 use super::partage::Partage;
 use crate::erreur::{Erreur, Resultat};
 use crate::formats::VueTenseur;
@@ -56,17 +62,50 @@ pub fn disposition(spec: SpecPoids) -> Disposition {
 }
 
 /// Ce type n'a-t-il pas de noyau propre ? Ses poids sont alors requantifiés sur 8 bits, par blocs de 32.
-pub fn est_requantifie(spec: SpecPoids) -> bool {
-    matches!(
-        spec,
-        SpecPoids::Q2K | SpecPoids::Iq4Xs | SpecPoids::Mxfp4 | SpecPoids::Nvfp4 | SpecPoids::AffineCol
-    )
+pub fn est_requantifie(vue: &VueTenseur) -> bool {
+    match vue.spec {
+        SpecPoids::Q2K | SpecPoids::Iq4Xs | SpecPoids::Mxfp4 | SpecPoids::Nvfp4 => true,
+        SpecPoids::AffineCol => vue.regroupement.is_none(),
+        _ => false,
+    }
 }
 
 /// Octets qu'occupera la matrice `vue` une fois réemballée, ou `None` si ce n'en est pas une.
 pub fn octets(vue: &VueTenseur) -> Option<usize> {
     let &[lignes, colonnes] = vue.forme.as_slice() else { return None };
-    Matrice::octets_pour(disposition(vue.spec), lignes, colonnes)
+    match prevoir(vue, lignes, colonnes)? {
+        Prevu::Suivi(disposition) => Matrice::octets_pour(disposition, lignes, colonnes),
+        Prevu::Trie(disposition, ordre) => {
+            Matrice::octets_pour(disposition, lignes, colonnes)?.checked_add(size_of_val(&*ordre))
+        }
+        Prevu::Libre(plan) => {
+            lignes.div_ceil(LIGNES).checked_mul(plan.octets_tuile())?.checked_add(plan.octets())
+        }
+    }
+}
+
+/// Comment une matrice sera rangée.
+enum Prevu {
+    Suivi(Disposition),
+    Trie(Disposition, Arc<[u32]>),
+    Libre(Plan),
+}
+
+/// Prévoit le rangement d'une matrice, ou `None` si elle n'est pas faite de blocs de son type.
+fn prevoir(vue: &VueTenseur, lignes: usize, colonnes: usize) -> Option<Prevu> {
+    let Some(regroupement) = &vue.regroupement else {
+        let disposition = disposition(vue.spec);
+        return colonnes
+            .is_multiple_of(disposition.colonnes_par_groupe())
+            .then_some(Prevu::Suivi(disposition));
+    };
+    if vue.spec != SpecPoids::AffineCol {
+        return None;
+    }
+    if let Some((disposition, ordre)) = assembles::trier(regroupement, colonnes) {
+        return Some(Prevu::Trie(disposition, ordre));
+    }
+    Plan::nouveau([lignes, colonnes], regroupement).map(Prevu::Libre)
 }
 
 /// Réemballe la matrice `[lignes, colonnes]` de `vue` ; `fichier` sert aux messages.
@@ -77,18 +116,21 @@ pub fn octets(vue: &VueTenseur) -> Option<usize> {
 /// Ce n'est pas une matrice de cette taille, poids non fini, mémoire refusée.
 pub fn reemballer(equipe: &mut Equipe, vue: &VueTenseur, fichier: &str) -> Resultat<Matrice> {
     let refus = |detail: &str| Erreur::modele(fichier, format!("le tenseur « {} » {detail}", vue.nom));
-    let disposition = disposition(vue.spec);
     let &[lignes, colonnes] = vue.forme.as_slice() else { return Err(refus("n'est pas une matrice")) };
+    let taille_fausse = || refus(&format!("n'a pas la taille de {lignes} lignes de {colonnes} poids"));
     let par_ligne =
         vue.spec.octets_pour(colonnes).filter(|o| o.checked_mul(lignes) == Some(vue.octets.len()));
-    let (Some(par_ligne), true) = (par_ligne, colonnes.is_multiple_of(disposition.colonnes_par_groupe()))
-    else {
-        return Err(refus(&format!("n'a pas la taille de {lignes} lignes de {colonnes} poids")));
+    let par_ligne = par_ligne.ok_or_else(taille_fausse)?;
+    let mut matrice = match prevoir(vue, lignes, colonnes).ok_or_else(taille_fausse)? {
+        Prevu::Suivi(disposition) => Matrice::reserver(disposition, lignes, colonnes)?,
+        Prevu::Trie(disposition, ordre) => Matrice::reserver_triee(disposition, lignes, ordre)?,
+        Prevu::Libre(plan) => Matrice::reserver_libre(lignes, colonnes, ColonnesLibres::nouvelles(plan))?,
     };
-    let mut matrice = Matrice::reserver(disposition, lignes, colonnes)?;
     let (nb_tuiles, octets_tuile) = (matrice.nb_tuiles(), matrice.octets_tuile());
     let fini = AtomicBool::new(true);
-    let tuiles = Partage::nouveau(matrice.tuiles_mut());
+    let disposition = matrice.disposition();
+    let (tuiles, rangement) = matrice.a_remplir();
+    let (tuiles, vers) = (Partage::nouveau(tuiles), Vers::nouveau(disposition, rangement));
     let grain_max = (MORCEAU_MAX / (LIGNES * par_ligne).max(1)).max(GRAIN_MIN);
     let grain = (nb_tuiles / (MORCEAUX_PAR_FIL * equipe.nb_fils())).clamp(GRAIN_MIN, grain_max);
     equipe.partager(nb_tuiles, grain, &|_, plage| {
@@ -99,7 +141,8 @@ pub fn reemballer(equipe: &mut Equipe, vue: &VueTenseur, fichier: &str) -> Resul
             let (debut, fin) = (i * LIGNES, lignes.min((i + 1) * LIGNES));
             let octets = vue.octets.lire(debut * par_ligne..fin * par_ligne).unwrap_or_default();
             let source = Source { octets: &octets, par_ligne, colonnes };
-            if !remplir(vue.spec, &source, tuile) {
+            // SAFETY: idem.
+            if !unsafe { vers.remplir(vue.spec, i, &source, tuile) } {
                 fini.store(false, Ordering::Relaxed);
             }
         }
@@ -123,6 +166,36 @@ struct Source<'a> {
 impl<'a> Source<'a> {
     fn lignes(&self) -> impl Iterator<Item = (usize, &'a [u8])> {
         self.octets.chunks_exact(self.par_ligne).enumerate()
+    }
+}
+
+/// Où va ce qu'on réemballe.
+enum Vers<'a> {
+    Tuiles,
+    Triees(Disposition, &'a [u32]),
+    Libres(colonnes_libres::Ecriture<'a>),
+}
+
+impl<'a> Vers<'a> {
+    fn nouveau(disposition: Disposition, rangement: &'a mut Rangement) -> Self {
+        match rangement {
+            Rangement::Suivi => Self::Tuiles,
+            Rangement::Trie(ordre) => Self::Triees(disposition, ordre),
+            Rangement::Libre(libres) => Self::Libres(colonnes_libres::Ecriture::nouvelle(libres)),
+        }
+    }
+
+    /// Remplit la tuile `i` ; faux si un poids n'est pas fini.
+    ///
+    /// # Safety
+    /// Aucun autre fil ne remplit cette tuile.
+    unsafe fn remplir(&self, spec: SpecPoids, i: usize, source: &Source<'_>, tuile: &mut [u8]) -> bool {
+        match self {
+            Self::Tuiles => remplir(spec, source, tuile),
+            Self::Triees(disposition, ordre) => assembles::triees(*disposition, ordre, source, tuile),
+            // SAFETY: promis par l'appelant.
+            Self::Libres(libres) => unsafe { libres.remplir(i, source, tuile) },
+        }
     }
 }
 
