@@ -9,6 +9,7 @@ pub mod cuda;
 pub mod erreur;
 pub mod formats;
 pub mod generation;
+pub mod json;
 pub mod magasin;
 pub mod mesure;
 pub mod modele;

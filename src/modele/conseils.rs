@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::erreur::{Erreur, Resultat};
 use crate::formats::gguf::Metadonnees;
+use crate::json;
 
 /// Réglages conseillés (`generation_config.json`, `general.sampling.*`) ; `None` : sans avis.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -56,8 +57,8 @@ impl Conseils {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(e) => return Err(Erreur::lecture(&chemin, e)),
         };
-        let lus: Self = serde_json::from_str(&texte)
-            .map_err(|e| Erreur::corrompu(chemin.display().to_string(), format!("JSON inattendu ({e})")))?;
+        let lus: Self = json::lire(texte.as_bytes())
+            .map_err(|e| Erreur::corrompu(chemin.display().to_string(), e.to_string()))?;
         Ok(lus.sans_absurdites())
     }
 

@@ -16,6 +16,7 @@ use super::fins::TEXTES_DE_FIN;
 use super::pieces::{self, Ecriture, Pieces};
 use super::{Decoupe, Segmenteur};
 use crate::erreur::{Erreur, Resultat};
+use crate::json;
 
 /// Plus gros fichier JSON accepté : les plus grands `tokenizer.json` connus font 40 Mo.
 const TAILLE_MAX: u64 = 512 << 20;
@@ -130,8 +131,8 @@ fn lire_json(fichier: &Path) -> Resultat<Value> {
     if !fichier.is_file() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(&lire_borne(fichier)?)
-        .map_err(|e| Erreur::corrompu(fichier.display().to_string(), format!("JSON mal formé : {e}")))
+    json::lire(&lire_borne(fichier)?)
+        .map_err(|e| Erreur::corrompu(fichier.display().to_string(), e.to_string()))
 }
 
 /// Un numéro de jeton, ou une liste ; ceux hors du vocabulaire sont ignorés.

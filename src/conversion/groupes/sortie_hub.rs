@@ -14,6 +14,7 @@ use crate::erreur::{Erreur, Resultat};
 use crate::formats::assemblage::ras;
 use crate::formats::safetensors::FICHIER_UNIQUE;
 use crate::formats::{Octets, TypeBrut};
+use crate::json as json_lu;
 use crate::modele::Modele;
 use crate::poids::Poids;
 use crate::quant::dictionnaires::NF4;
@@ -145,8 +146,8 @@ fn recopier(entree: &Path, sortie: &Path, grille: Grille, version: u64) -> Resul
     RECOPIES.into_iter().try_for_each(copier)?;
     let (de, vers) = (entree.join("config.json"), sortie.join("config.json"));
     let texte = std::fs::read(&de).map_err(|e| Erreur::lecture(&de, e))?;
-    let mut config: Value = serde_json::from_slice(&texte)
-        .map_err(|e| Erreur::corrompu(de.display().to_string(), format!("JSON invalide ({e})")))?;
+    let mut config: Value =
+        json_lu::lire(&texte).map_err(|e| Erreur::corrompu(de.display().to_string(), e.to_string()))?;
     match grille {
         Grille::Ras { .. } => {
             config["quantization_config"] =

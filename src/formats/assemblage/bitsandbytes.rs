@@ -17,6 +17,7 @@ use super::parties::Parties;
 use crate::erreur::Resultat;
 use crate::formats::brut::Reels;
 use crate::formats::{Octets, TypeBrut};
+use crate::json;
 use crate::quant::{SpecPoids, dictionnaires};
 
 /// Poids d'un bloc de nos types, et octets de leurs codes.
@@ -111,7 +112,7 @@ fn lire_etat(parties: &Parties<'_>, nom: &str, genre: &str) -> Resultat<Etat> {
     if brut.octets.len() > ETAT_MAX {
         return Err(parties.refus(nom, &format!("fait {} octets : ce n'est pas un état", brut.octets.len())));
     }
-    let etat: Etat = serde_json::from_slice(&brut.octets)
+    let etat: Etat = json::lire(&brut.octets)
         .map_err(|e| parties.refus(nom, &format!("n'est pas le JSON attendu ({e})")))?;
     if etat.genre != genre {
         return Err(parties.refus(nom, &format!("dit « {} », et son nom {genre}", etat.genre)));

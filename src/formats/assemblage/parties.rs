@@ -3,6 +3,7 @@
 use crate::erreur::{Erreur, Resultat};
 use crate::formats::brut::Reels;
 use crate::formats::{Conteneur, TenseurBrut, TypeBrut};
+use crate::json;
 
 /// Accès aux tenseurs d'un conteneur, avec des refus qui nomment le tenseur et la cause.
 pub(super) struct Parties<'a> {
@@ -97,13 +98,7 @@ impl<'a> Parties<'a> {
         methode: &str,
         reglages: &serde_json::Value,
     ) -> Resultat<T> {
-        // Une liste se lirait comme un objet dont les champs se suivent.
-        if !reglages.is_object() {
-            let detail =
-                format!("réglages de quantification {methode} mal formés (ce n'est pas un objet JSON)");
-            return Err(Erreur::corrompu(self.conteneur.nom(), detail));
-        }
-        T::deserialize(reglages).map_err(|e| {
+        json::depuis(reglages).map_err(|e| {
             let detail = format!("réglages de quantification {methode} mal formés ({e})");
             Erreur::corrompu(self.conteneur.nom(), detail)
         })

@@ -12,7 +12,7 @@
 //!
 //! Les métadonnées disent `ras.version` (1, ou 2 s'il y a un `X.high2`) et `ras.group_size` (64) ; au format du
 //! Hub, `config.json` dit `quantization_config: {quant_method: "ras", version: 1, group_size: 64}`. Les bits d'une
-//! matrice se lisent dans ses formes.
+//! matrice se lisent dans ses formes ; celle qui irait à toutes les lignes, dimensions échangées, est refusée.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -123,9 +123,23 @@ fn etages(parties: &Parties<'_>, nom: &str, [lignes, colonnes]: [usize; 2]) -> R
             );
             return Err(parties.refus(&nom, &detail));
         }
+        let forme = [hautes, colonnes * bits / 8];
+        if est_transposee(forme, colonnes, au_plus) {
+            let detail = format!(
+                "a la forme {forme:?} : ses dimensions sont échangées, [{}, {hautes}] va à toutes les lignes",
+                forme[1]
+            );
+            return Err(parties.refus(&nom, &detail));
+        }
         etages.push(Etage { octets: brut.octets, bits, lignes: hautes });
     }
     Ok(etages)
+}
+
+/// Cette forme de bits hauts, possible pour quelques lignes, est-elle celle de toutes les lignes, dimensions échangées ? Ses
+/// octets ne le diraient pas.
+fn est_transposee([hautes, octets]: [usize; 2], colonnes: usize, lignes: usize) -> bool {
+    octets == lignes && hautes < lignes && [1, 2, 4].iter().any(|n| hautes == colonnes * n / 8)
 }
 
 /// Fin de chaque tranche de lignes qui ont autant de bits, et ces bits.

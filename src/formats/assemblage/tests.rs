@@ -312,6 +312,42 @@ fn une_matrice_ras_a_plusieurs_etages_se_relit_entiere_et_par_tranches() {
 }
 
 #[test]
+fn des_bits_hauts_aux_dimensions_echangees_sont_refuses() {
+    // Un bit pour chacune de 32 lignes : échangée, la forme serait celle de deux bits pour 16 lignes.
+    let de = |forme: Vec<usize>| {
+        let i8 = |forme: Vec<usize>| (Dtype::I8, forme.clone(), vec![0; forme.iter().product()]);
+        let f16 = || (Dtype::F16, vec![32, 2], vec![0; 128]);
+        let (bas, hauts) = (i8(vec![32, 64]), i8(forme));
+        let parts = [("x", bas), ("x.high", hauts), ("x.scales", f16()), ("x.zeros", f16())];
+        conteneur(&parts.map(|(nom, t)| (nom.to_owned(), t)).into())
+    };
+    for forme in [[32, 16], [16, 16], [31, 16], [16, 64]] {
+        assert!(ouvrir_hub(de(forme.to_vec()), &reglages_ras()).is_ok(), "{forme:?}");
+    }
+    let message = ouvrir_hub(de(vec![16, 32]), &reglages_ras()).err().unwrap().to_string();
+    contient(&message, &["« x.high »", "échangées", "[32, 16]"]);
+}
+
+#[test]
+fn des_reglages_d_un_autre_type_nomment_le_champ_et_ce_qui_est_attendu() {
+    let dit = |nom: &str, champ: &str, valeur: Value| {
+        refus(nom, |_, r| r.as_object_mut().unwrap().values_mut().next().unwrap()[champ] = valeur)
+    };
+    contient(&dit("gptq_v1", "bits", json!("quatre")), &["« bits »", "« quatre »", "un entier positif"]);
+    contient(&dit("gptq_v1", "sym", json!(1)), &["« sym »", "true ou false"]);
+    contient(&dit("awq", "group_size", json!(null)), &["« group_size »", "null", "un entier"]);
+    contient(&dit("mlx_4_64", "bits", json!(4.5)), &["« bits »", "4.5", "un entier positif"]);
+    let message = refus("nf4_double", |t, _| remplacer_etat(t, |e| e["shape"] = json!("16 × 128")));
+    contient(&message, &["bitsandbytes__nf4", "« shape »", "« 16 × 128 »", "une liste"]);
+    let message = refus("nf4_double", |t, _| remplacer_etat(t, |e| e["blocksize"] = json!(-64)));
+    contient(&message, &["« blocksize »", "-64", "un entier positif"]);
+    let message = refus("compresses_sym", |_, r| {
+        r["quantization_config"]["config_groups"]["group_0"]["weights"]["num_bits"] = json!([4]);
+    });
+    contient(&message, &["« num_bits »", "une liste", "un entier positif"]);
+}
+
+#[test]
 fn une_matrice_ras_abimee_est_refusee() {
     let dit = |abimer: fn(&mut Tenseurs, &mut Value)| {
         let (mut t, mut r) = (ras(5), reglages_ras());
@@ -321,6 +357,7 @@ fn une_matrice_ras_abimee_est_refusee() {
     contient(&dit(|t, _| drop(t.remove("x.zeros"))), &["« x.zeros »", "manque"]);
     contient(&dit(|t, _| t.get_mut("x.high").unwrap().1 = vec![32]), &["« x.high »", "[32]"]);
     contient(&dit(|t, _| t.get_mut("x").unwrap().1 = vec![4, 32]), &["« x.", "attendue"]);
+    contient(&dit(|t, _| t.get_mut("x.high").unwrap().1 = vec![16, 2]), &["« x.high »", "[16, 2]"]);
     contient(&dit(|_, r| r["quantization_config"]["version"] = json!(3)), &["version 3"]);
     contient(&dit(|_, r| r["quantization_config"]["group_size"] = json!(128)), &["128"]);
     contient(&dit(|_, r| *r = json!({ "quantization_config": { "quant_method": "ras" } })), &["mal formés"]);

@@ -12,6 +12,7 @@ use super::methode::Methode;
 use super::note::Note;
 use super::plan::{Part, Plan};
 use crate::erreur::{Erreur, Resultat};
+use crate::json;
 use crate::mesure::corpus::Manifeste;
 use crate::mesure::environnement::Environnement;
 
@@ -108,10 +109,10 @@ impl Releve {
     pub fn lire(chemin: &Path) -> Resultat<Self> {
         let nom = chemin.display().to_string();
         let octets = fs::read(chemin).map_err(|e| Erreur::lecture(chemin, e))?;
-        let pas_un_releve = |e: serde_json::Error| {
+        let pas_un_releve = |e: json::Ecart| {
             Erreur::corrompu(&nom, format!("ce n'est pas le relevé d'une mesure de perplexité ({e})"))
         };
-        let mut valeur: serde_json::Value = serde_json::from_slice(&octets).map_err(pas_un_releve)?;
+        let mut valeur: serde_json::Value = json::lire(&octets).map_err(pas_un_releve)?;
         if let Some(releve) = valeur.get_mut("releve") {
             valeur = releve.take();
         }
@@ -121,7 +122,7 @@ impl Releve {
                 format!("relevé de version {autre}, seule la {VERSION} est lue"),
             ));
         }
-        let releve: Self = serde_json::from_value(valeur).map_err(pas_un_releve)?;
+        let releve: Self = json::depuis(&valeur).map_err(pas_un_releve)?;
         releve.verifier(&nom)?;
         Ok(releve)
     }

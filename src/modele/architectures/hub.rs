@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Parametres, refuser, rope::EchelleRope};
 use crate::erreur::{Erreur, Resultat};
+use crate::json;
 
 /// `config.json` : les clés anglaises se traduisent ici, une fois.
 #[derive(Debug, Default, Deserialize)]
@@ -145,15 +146,14 @@ impl EchelleConfiguree {
 impl Configuration {
     /// Lit le texte de `config.json` ; `fichier` sert aux messages.
     pub(super) fn lire(fichier: &str, texte: &str) -> Resultat<Self> {
-        let malformee =
-            |e| Erreur::corrompu(format!("{fichier}/config.json"), format!("JSON inattendu ({e})"));
-        let mut racine: Value = serde_json::from_str(texte).map_err(malformee)?;
+        let malformee = |e: json::Ecart| Erreur::corrompu(format!("{fichier}/config.json"), e.to_string());
+        let mut racine: Value = json::lire(texte.as_bytes()).map_err(malformee)?;
         // Les modèles à plusieurs modalités rangent la partie texte à part : elle l'emporte.
         let partie_texte = racine.as_object_mut().and_then(|r| r.remove("text_config"));
         if let (Some(racine), Some(Value::Object(texte))) = (racine.as_object_mut(), partie_texte) {
             racine.extend(texte);
         }
-        serde_json::from_value(racine).map_err(malformee)
+        json::depuis(&racine).map_err(malformee)
     }
 
     /// `model_type`, ou un texte qui dit son absence.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::super::compression;
 use super::{CHAMPS, Documents, Lu};
 use crate::erreur::{Erreur, Resultat};
+use crate::json;
 
 /// Longueur acceptée d'une ligne : bien plus qu'un livre.
 const LIGNE_MAX: u64 = 1 << 28;
@@ -85,8 +86,8 @@ impl Lignes {
     }
 
     fn comprendre(&self, ligne: &[u8]) -> Resultat<Lu> {
-        let mut objet: Map<String, Value> = serde_json::from_slice(ligne)
-            .map_err(|e| self.abime(format!("ce n'est pas un objet JSON ({e})")))?;
+        let mut objet: Map<String, Value> =
+            json::lire(ligne).map_err(|e| self.abime(format!("ce n'est pas un objet JSON ({e})")))?;
         let texte = match &self.champ {
             Some(champ) => objet.remove(champ),
             None => CHAMPS.iter().find_map(|c| objet.remove(*c)),

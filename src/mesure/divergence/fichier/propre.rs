@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::super::quantifie::Ligne;
 use super::{Enregistrement, FenetreEnregistree, LecteurLignes, trop_court, verifier_vocabulaire};
 use crate::erreur::{Erreur, Resultat};
+use crate::json;
 
 pub(in super::super) const MAGIE: &[u8; 8] = b"RASLOGIT";
 const VERSION: u32 = 1;
@@ -82,8 +83,8 @@ pub(super) fn lire<R: BufRead + 'static>(mut source: R, nom: String) -> Resultat
     }
     let mut json = vec![0; longueur as usize];
     source.read_exact(&mut json).map_err(court)?;
-    let entete: Entete = serde_json::from_slice(&json)
-        .map_err(|e| Erreur::corrompu(&nom, format!("son en-tête est illisible ({e})")))?;
+    let entete: Entete =
+        json::lire(&json).map_err(|e| Erreur::corrompu(&nom, format!("son en-tête est illisible ({e})")))?;
     verifier_vocabulaire(&nom, entete.taille_vocabulaire)?;
     let mut flux = zstd::Decoder::with_buffer(source).map_err(court)?;
     let mut fenetres = Vec::new();
