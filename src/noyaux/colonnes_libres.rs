@@ -7,10 +7,12 @@
 
 use super::TableNoyaux;
 use super::activations::{LARGEUR, Panneau};
+use super::aiguillage::Niveau;
 use super::disposition::{Disposition, LIGNES};
 use super::isolees::reel;
 use super::matrice::Matrice;
-use super::recompilation::Calcul;
+#[cfg(target_arch = "x86_64")]
+use super::x86::colonnes_libres as x86;
 use crate::quant::affines::{Groupes, Regroupement};
 
 /// Colonnes décodées à la fois.
@@ -31,6 +33,8 @@ pub(super) struct Plan {
     /// Début des vecteurs de la tuile `i` : `i · pas`, modulo la période s'il y en a une.
     pas: usize,
     periode: Option<usize>,
+    /// Lignes qui n'ont pas les échelles d'une autre, si ce sont des lignes qui les partagent.
+    lignes: Option<usize>,
     /// Échelles en tout.
     nombre: usize,
 }
@@ -53,14 +57,28 @@ impl Plan {
                 let pas = groupes.iter().max().map_or(0, |&g| g as usize + 1).checked_mul(LIGNES)?;
                 let nombre = pas.checked_mul(lignes.div_ceil(LIGNES))?;
                 let vecteurs = groupes.iter().map(|&g| g as usize * LIGNES).collect();
-                Some(Self { bits, vecteurs, pas, periode: None, nombre })
+                Some(Self { bits, vecteurs, pas, periode: None, lignes: None, nombre })
+            }
+            // Les lignes d'une tuile n'ont les échelles que d'un vecteur : ils se suivent comme les colonnes.
+            Groupes::Lignes(periode) if *periode > 0 && periode.is_multiple_of(LIGNES) => {
+                let pas = colonnes.checked_mul(LIGNES)?;
+                let nombre = pas.checked_mul(periode / LIGNES)?;
+                let vecteurs = (0..colonnes).map(|k| k * LIGNES).collect();
+                Some(Self { bits, vecteurs, pas, periode: Some(nombre), lignes: Some(*periode), nombre })
             }
             // Un vecteur peut commencer à toute ligne de la période : les premières sont répétées après les dernières.
             Groupes::Lignes(periode) if *periode > 0 => {
                 let entre = periode.checked_add(LIGNES - 1)?;
                 let nombre = entre.checked_mul(colonnes)?;
                 let vecteurs = (0..colonnes).map(|k| k * entre).collect();
-                Some(Self { bits, vecteurs, pas: LIGNES, periode: Some(*periode), nombre })
+                Some(Self {
+                    bits,
+                    vecteurs,
+                    pas: LIGNES,
+                    periode: Some(*periode),
+                    lignes: Some(*periode),
+                    nombre,
+                })
             }
             _ => None,
         }
@@ -98,10 +116,10 @@ impl Plan {
 
     /// Places des échelles que la ligne `l` donne à la colonne `k` ; aucune si une autre ligne les a données.
     pub(super) fn places(&self, l: usize, k: usize) -> impl Iterator<Item = usize> {
-        let (premiere, fin, entre) = match self.periode {
-            None => (l / LIGNES * self.pas + l % LIGNES, usize::MAX, usize::MAX),
-            Some(periode) if l < periode => (l, periode + LIGNES - 1, periode),
-            Some(_) => (0, 0, 1),
+        let (premiere, fin, entre) = match self.lignes {
+            Some(lignes) if l >= lignes => (0, 0, 1),
+            Some(lignes) if self.pas == LIGNES => (l, lignes + LIGNES - 1, lignes),
+            _ => (l / LIGNES * self.pas + l % LIGNES, usize::MAX, usize::MAX),
         };
         (premiere..fin).step_by(entre).map(move |rang| self.vecteurs[k] + rang)
     }
@@ -115,46 +133,75 @@ impl ColonnesLibres {
     }
 }
 
-/// Décode des colonnes voisines d'une tuile.
-struct Decodage<'a> {
+/// Des colonnes voisines d'une tuile.
+#[derive(Clone, Copy)]
+struct Morceau<'a> {
     libres: &'a ColonnesLibres,
-    /// Codes de ces colonnes.
     codes: &'a [u8],
     /// Vecteurs de ces colonnes, à partir de celui-ci.
     vecteurs: &'a [usize],
     depart: usize,
-    sortie: &'a mut [Voies],
 }
 
-impl Calcul for Decodage<'_> {
-    type Sortie = ();
-
+impl Morceau<'_> {
+    /// Décode chaque colonne dans `sortie` par `decoder`, qui reçoit ses codes, ses échelles et ses minimums.
     #[inline(always)]
-    fn faire(self) {
-        if self.libres.plan.bits == 4 { self.colonnes::<4>() } else { self.colonnes::<8>() }
+    fn decoder<const BITS: usize>(
+        self,
+        sortie: &mut [Voies],
+        decoder: impl Fn(&[u8], &[u16; LIGNES], &[u16; LIGNES], &mut Voies),
+    ) {
+        let ColonnesLibres { echelles, minimums, .. } = self.libres;
+        let par_colonne = LIGNES * BITS / 8;
+        for (k, sortie) in sortie.iter_mut().enumerate() {
+            let place = self.depart + self.vecteurs[k];
+            let echelles = echelles[place..].first_chunk();
+            let (Some(echelles), Some(minimums)) = (echelles, minimums[place..].first_chunk()) else {
+                return;
+            };
+            decoder(&self.codes[k * par_colonne..(k + 1) * par_colonne], echelles, minimums, sortie);
+        }
     }
 }
 
-impl Decodage<'_> {
-    // Des boucles sur des tableaux copiés : ni fonctions fermées ni itérateurs, qui ne seraient pas compilés pour ces
-    // registres, ni tranches que la sortie pourrait recouvrir.
-    #[inline(always)]
-    fn colonnes<const BITS: usize>(self) {
-        let Self { libres: ColonnesLibres { echelles, minimums, .. }, codes: octets, vecteurs, .. } = self;
-        let par_colonne = LIGNES * BITS / 8;
-        for (k, sortie) in self.sortie.iter_mut().enumerate() {
-            let place = self.depart + vecteurs[k];
-            let (Some(&echelles), Some(&minimums)) =
-                (echelles[place..].first_chunk::<LIGNES>(), minimums[place..].first_chunk::<LIGNES>())
-            else {
-                return;
-            };
-            let mut poids = codes::<BITS>(&octets[k * par_colonne..(k + 1) * par_colonne]);
-            for l in 0..LIGNES {
-                poids[l] = poids[l] * reel(echelles[l]) + reel(minimums[l]);
-            }
-            *sortie = poids;
+/// Une façon de décoder un morceau de codes de `BITS` bits.
+type Decoder = unsafe fn(Morceau<'_>, &mut [Voies]);
+
+fn generique<const BITS: usize>(morceau: Morceau<'_>, sortie: &mut [Voies]) {
+    morceau.decoder::<BITS>(sortie, |octets, echelles, minimums, sortie| {
+        *sortie = codes::<BITS>(octets);
+        for l in 0..LIGNES {
+            sortie[l] = sortie[l] * reel(echelles[l]) + reel(minimums[l]);
         }
+    });
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn avx2<const BITS: usize>(morceau: Morceau<'_>, sortie: &mut [Voies]) {
+    morceau.decoder::<BITS>(sortie, |octets, echelles, minimums, sortie| {
+        // SAFETY: ces octets sont une colonne ; les instructions sont là, ou cette fonction n'y serait pas.
+        unsafe { x86::avx2::<BITS>(octets.as_ptr(), echelles, minimums, sortie) }
+    });
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn avx512<const BITS: usize>(morceau: Morceau<'_>, sortie: &mut [Voies]) {
+    morceau.decoder::<BITS>(sortie, |octets, echelles, minimums, sortie| {
+        // SAFETY: comme en AVX2.
+        unsafe { x86::avx512::<BITS>(octets.as_ptr(), echelles, minimums, sortie) }
+    });
+}
+
+/// Décodage d'un niveau, pour des codes de `BITS` bits.
+fn decoder_de<const BITS: usize>(niveau: Niveau) -> Decoder {
+    match niveau {
+        #[cfg(target_arch = "x86_64")]
+        Niveau::Avx512 | Niveau::Amx => avx512::<BITS>,
+        #[cfg(target_arch = "x86_64")]
+        Niveau::Avx2 => avx2::<BITS>,
+        _ => generique::<BITS>,
     }
 }
 
@@ -199,21 +246,24 @@ impl TableNoyaux {
         let plan = &libres.plan;
         let (tuile, colonnes, largeur) = (m.tuile(i), m.colonnes(), panneau.largeur);
         assert_eq!(panneau.x.len(), largeur * colonnes, "valeurs du panneau");
+        let niveau = self.niveau();
+        let decoder = if plan.bits == 4 { decoder_de::<4>(niveau) } else { decoder_de::<8>(niveau) };
         sorties.as_flattened_mut().fill(0.0);
         let (mut poids, mut partielles) = ([[0.0; LIGNES]; MORCEAU], [[0.0; LIGNES]; LARGEUR]);
         for debut in (0..colonnes).step_by(MORCEAU) {
             let fin = colonnes.min(debut + MORCEAU);
             let poids = &mut poids[..fin - debut];
-            self.executer(Decodage {
+            let morceau = Morceau {
                 libres,
                 codes: &tuile[debut * plan.octets_colonne()..fin * plan.octets_colonne()],
                 vecteurs: &plan.vecteurs[debut..fin],
                 depart: plan.depart(i),
-                sortie: &mut *poids,
-            });
-            let morceau = Panneau { x: &panneau.x[debut * largeur..fin * largeur], ..*panneau };
+            };
+            // SAFETY: une table n'existe qu'à un niveau que le processeur a.
+            unsafe { decoder(morceau, poids) };
+            let lu = Panneau { x: &panneau.x[debut * largeur..fin * largeur], ..*panneau };
             let partielles = &mut partielles[..largeur];
-            self.produit(Disposition::F32, octets(poids), fin - debut, &morceau, partielles);
+            self.produit(Disposition::F32, octets(poids), fin - debut, &lu, partielles);
             for (y, partielle) in sorties.as_flattened_mut().iter_mut().zip(partielles.as_flattened()) {
                 *y += partielle;
             }

@@ -5,6 +5,7 @@ mod attention_avx2;
 mod attention_avx512;
 pub(super) mod avx2;
 pub(super) mod avx512;
+pub(super) mod colonnes_libres;
 mod entrees_avx512;
 mod groupes_avx2;
 mod groupes_avx512;
