@@ -271,29 +271,34 @@ mod tests {
         }
     }
 
-    fn quantifier(x: &[f32; BLOC]) -> (BlocQuantifie, Codes) {
-        let mut codes = [99; BLOC];
-        (quantifier_bloc(x, &mut codes), codes)
+    /// Un lot dont seul le deuxième bloc est quantifié.
+    fn quantifier_un(x: &[f32; BLOC]) -> Quantifies {
+        let mut lot = Quantifies { codes: [[99; BLOC]; LOT], ..Quantifies::NULS };
+        quantifier_bloc(x, &mut lot, 1);
+        lot
     }
 
     #[test]
     fn une_valeur_qui_ecrase_son_bloc_est_isolee_et_les_autres_ont_leur_echelle() {
         let mut x = [0.0; BLOC];
         (x[0], x[1], x[17]) = (0.02, -3.26, 0.04);
-        let (b, codes) = quantifier(&x);
-        assert_eq!((b.rang, b.valeur), (1, -3.26));
+        let lot = quantifier_un(&x);
+        let (codes, echelle) = (lot.codes[1], lot.mesures[1].echelle);
+        assert_eq!((lot.rangs[1], lot.valeurs[1]), (1, -3.26));
         assert_eq!((codes[0], codes[1], codes[17]), (64, 0, 127));
-        assert_eq!(b.sommes, [64, 127]);
-        assert!((b.echelle * 127.0 - 0.04).abs() < 1e-6);
+        assert_eq!(lot.moities[1], [64.0 * echelle, 127.0 * echelle]);
+        assert!((echelle * 127.0 - 0.04).abs() < 1e-6);
     }
 
     #[test]
     fn un_bloc_sans_valeur_aberrante_n_isole_rien() {
-        let (b, codes) = quantifier(&std::array::from_fn(|i| i as f32 - 16.0));
-        assert_eq!((b.rang, codes[0], codes[31]), (AUCUN, -127, 119));
-        assert_eq!(b.sommes.iter().sum::<i32>(), codes.iter().map(|&c| i32::from(c)).sum::<i32>());
-        let (vide, codes) = quantifier(&[0.0; BLOC]);
-        assert_eq!((vide.echelle, vide.rang, codes), (0.0, AUCUN, [0; BLOC]));
+        let lot = quantifier_un(&std::array::from_fn(|i| i as f32 - 16.0));
+        let codes = lot.codes[1];
+        assert_eq!((lot.rangs[1], codes[0], codes[31]), (AUCUN, -127, 119));
+        let somme = codes.iter().map(|&c| i32::from(c)).sum();
+        assert_eq!(lot.mesures[1], Mesure::de(lot.mesures[1].echelle, somme));
+        let vide = quantifier_un(&[0.0; BLOC]);
+        assert_eq!((vide.mesures[1].echelle, vide.rangs[1], vide.codes[1]), (0.0, AUCUN, [0; BLOC]));
     }
 
     #[test]
