@@ -92,7 +92,7 @@ impl<'a> Calcul<'a> {
             (None, None) => None,
         };
         let part = travail.part.unwrap_or(Part::ENTIERE);
-        let mut releve = self.commencer(&moteur.fiche(), reference, part);
+        let mut releve = self.commencer(&moteur.fiche(), reference, part)?;
         if let Some(chemin) = travail.reprise.filter(|c| c.exists()) {
             releve = reprendre(releve, chemin)?;
         }
@@ -133,17 +133,17 @@ impl<'a> Calcul<'a> {
         let voisin = Sujet::charger(&sujet::avec_modele(&self.sujet.options, Some(nom.to_owned())))?;
         let moteur = voisin.options.fabriquer_moteur(&voisin.modele)?;
         let reference = ReferenceMoteur::nouvelle(moteur, self.contexte, self.plan.sequences())?;
-        Ok((reference, voisin.empreinte))
+        Ok((reference, voisin.empreinte()?.to_owned()))
     }
 
-    fn commencer(&self, fiche: &Fiche, reference: Option<String>, part: Part) -> Releve {
+    fn commencer(&self, fiche: &Fiche, reference: Option<String>, part: Part) -> Result<Releve> {
         let jetons = || {
             let octets = self.plan.textes.iter().flat_map(|t| t.jetons.iter().map(|j| j.to_le_bytes()));
             empreinte([octets.collect::<Vec<_>>().as_flattened()])
         };
         let identite = Identite {
             version: Identite::version(),
-            modele_sha256: self.sujet.empreinte.clone(),
+            modele_sha256: self.sujet.empreinte()?.to_owned(),
             textes_sha256: self.manifeste.as_ref().map_or_else(jetons, |m| m.sha256.clone()),
             methode: self.methode,
             contexte: self.contexte,
@@ -153,22 +153,23 @@ impl<'a> Calcul<'a> {
             kv: self.sujet.options.kv.to_string(),
             reference,
         };
-        Releve {
+        Ok(Releve {
             identite,
             modele: self.sujet.modele.nom.clone(),
             part,
-            environnements: vec![self.sujet.environnement(fiche)],
+            environnements: vec![self.sujet.environnement(fiche)?],
             manifeste: self.manifeste.clone(),
             textes: FicheTexte::du_plan(&self.plan),
             secondes: 0.0,
             notes: BTreeMap::new(),
-        }
+        })
     }
 
-    fn enregistrer(&self, chemin: &Path) -> Resultat<Enregistreur> {
+    fn enregistrer(&self, chemin: &Path) -> Result<Enregistreur> {
         let tailles = (self.contexte, self.sujet.modele.architecture.taille_vocabulaire);
-        let modele = (self.sujet.modele.nom.as_str(), Some(self.sujet.empreinte.as_str()));
-        Enregistreur::commencer(chemin, &self.plan, tailles, self.methode == Methode::Fenetres, modele)
+        let modele = (self.sujet.modele.nom.as_str(), Some(self.sujet.empreinte()?));
+        let methode = self.methode == Methode::Fenetres;
+        Ok(Enregistreur::commencer(chemin, &self.plan, tailles, methode, modele)?)
     }
 }
 

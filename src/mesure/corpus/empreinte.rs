@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use ring::digest::{Context, SHA256};
 
 use crate::erreur::{Erreur, Resultat};
 
@@ -13,9 +13,9 @@ const TAMPON: usize = 1 << 20;
 
 /// SHA-256 de morceaux mis bout à bout.
 pub fn empreinte<'a>(morceaux: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut calcul = Sha256::new();
+    let mut calcul = Context::new(&SHA256);
     morceaux.into_iter().for_each(|m| calcul.update(m));
-    en_hexadecimal(&calcul.finalize())
+    en_hexadecimal(calcul.finish().as_ref())
 }
 
 /// SHA-256 et taille d'un fichier.
@@ -25,11 +25,11 @@ pub fn empreinte<'a>(morceaux: impl IntoIterator<Item = &'a [u8]>) -> String {
 pub fn empreinte_fichier(chemin: &Path) -> Resultat<(String, u64)> {
     let refus = |e| Erreur::lecture(chemin, e);
     let mut fichier = File::open(chemin).map_err(refus)?;
-    let (mut calcul, mut taille, mut tampon) = (Sha256::new(), 0, vec![0; TAMPON]);
+    let (mut calcul, mut taille, mut tampon) = (Context::new(&SHA256), 0, vec![0; TAMPON]);
     loop {
         let lus = fichier.read(&mut tampon).map_err(refus)?;
         if lus == 0 {
-            return Ok((en_hexadecimal(&calcul.finalize()), taille));
+            return Ok((en_hexadecimal(calcul.finish().as_ref()), taille));
         }
         calcul.update(&tampon[..lus]);
         taille += lus as u64;

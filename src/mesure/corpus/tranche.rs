@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::Document;
 
@@ -89,9 +89,11 @@ impl Choix<'_> {
 }
 
 fn tirer(graine: u64, texte: &[u8]) -> [u8; 8] {
-    let empreinte = Sha256::new().chain_update(graine.to_le_bytes()).chain_update(texte).finalize();
+    let mut calcul = Context::new(&SHA256);
+    calcul.update(&graine.to_le_bytes());
+    calcul.update(texte);
     let mut cle = [0; 8];
-    cle.copy_from_slice(&empreinte[..8]);
+    cle.copy_from_slice(&calcul.finish().as_ref()[..8]);
     cle
 }
 
