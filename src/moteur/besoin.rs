@@ -66,7 +66,7 @@ pub fn prevoir(architecture: &Architecture, nb_poids: u64, octets: u64, contexte
     let tetes = [architecture.couches.len() as u64, architecture.nb_tetes_kv as u64];
     let dim = architecture.dim_tete;
     let rapide = |format: FormatKv| {
-        let octets_tuile = format.octets_tuile(dim) + LIGNES * format.octets_valeur(dim);
+        let octets_tuile = 2 * format.octets_tuile(dim);
         let tuiles = contexte.div_ceil(LIGNES as u64);
         let cache_kv = saturer([tetes[0], tetes[1], tuiles, octets_tuile as u64]);
         Besoin { moteur: "cpu", kv: format.nom(), contexte, poids: octets, cache_kv }

@@ -242,6 +242,11 @@ impl Activations {
         Panneaux(self)
     }
 
+    /// Les panneaux, tels qu'on les a recensés.
+    pub fn panneaux(&self) -> Panneaux<'_> {
+        Panneaux(self)
+    }
+
     /// Comme [`Self::recenser`], les panneaux partagés entre les fils d'une équipe.
     pub fn recenser_ensemble(&mut self, equipe: &mut Equipe) -> Panneaux<'_> {
         let recensement = self.recensement();

@@ -1,13 +1,16 @@
 //! Clés et valeurs d'attention quantifiées, lues telles quelles par les noyaux.
 //!
 //! Seize clés forment une tuile de poids ([`Disposition`]) : les scores sont un produit ordinaire, requêtes
-//! quantifiées à 8 bits. Une valeur est une suite de blocs de 32 : échelle f16, puis 32 codes de 8 bits
-//! signés, ou 16 octets (quartet bas : valeur `i`, quartet haut : valeur `i + 16`, plus 8).
+//! quantifiées à 8 bits. Seize valeurs en forment une aussi, du même nombre d'octets : les échelles f16, `[bloc][16]`,
+//! puis les codes signés, `[paire de positions][bloc][32][2]` sur 8 bits ; sur 4, `[paire][bloc][16][2]`, le nombre `i`
+//! dans le quartet bas et `i + 16` dans le haut. Leur somme pondérée est entière, poids arrondis à 16 bits.
 
 use std::str::FromStr;
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
+use super::activations::ANCRE;
 use super::disposition::{BLOC, Disposition, LIGNES};
 use super::partage::Partage;
 use crate::erreur::{Erreur, Resultat};
@@ -63,19 +66,11 @@ impl FormatKv {
         matches!(self, Self::F16) || dim.is_multiple_of(BLOC)
     }
 
-    /// Octets de 16 clés de `dim` valeurs.
+    /// Octets de 16 clés, ou de 16 valeurs, de `dim` nombres.
     pub const fn octets_tuile(self, dim: usize) -> usize {
         match self.disposition() {
             Some(disposition) => disposition.octets_tuile(dim),
             None => LIGNES * dim * size_of::<f16>(),
-        }
-    }
-
-    /// Octets d'une valeur de `dim` valeurs.
-    pub const fn octets_valeur(self, dim: usize) -> usize {
-        match self.disposition() {
-            Some(disposition) => dim / BLOC * octets_bloc(disposition),
-            None => dim * size_of::<f16>(),
         }
     }
 }
@@ -98,10 +93,20 @@ impl FromStr for FormatKv {
     }
 }
 
-/// Octets d'un bloc de 32 valeurs.
-const fn octets_bloc(disposition: Disposition) -> usize {
-    size_of::<f16>() + if matches!(disposition, Disposition::E8) { BLOC } else { BLOC / 2 }
+/// Début des codes d'une tuile de valeurs de `dim` nombres : ce qui précède est ses échelles.
+#[inline(always)]
+pub(super) const fn debut_codes(dim: usize) -> usize {
+    dim / BLOC * LIGNES * size_of::<f16>()
 }
+
+/// Octets des codes d'un bloc de 32 nombres d'une paire de valeurs.
+#[inline(always)]
+pub(super) const fn octets_paire(quartets: bool) -> usize {
+    if quartets { BLOC } else { 2 * BLOC }
+}
+
+/// Plus grand poids entier : les sommes d'une tranche, [`TRANCHE`] · 127 · ce poids au plus, tiennent dans 32 bits.
+pub(super) const POIDS_MAX: f32 = 32_767.0;
 
 /// Quantifie un bloc : échelle, et codes zéro compris. À 4 bits, l'échelle a le signe qui donne −8 à la
 /// valeur la plus grande, car il y a un code négatif de plus que de positifs.
@@ -114,8 +119,9 @@ fn quantifier(disposition: Disposition, x: &[f32; BLOC]) -> (f16, [u8; BLOC]) {
     let limite = f16::MAX.to_f32();
     let echelle = f16::from_f32((extreme / diviseur).clamp(-limite, limite));
     let inverse = if echelle.to_f32() == 0.0 { 0.0 } else { echelle.to_f32().recip() };
-    let zero = disposition.zero() as f32;
-    (echelle, x.map(|x| ((x * inverse).round_ties_even().clamp(bornes.0, bornes.1) + zero) as u8))
+    let zero = ANCRE.to_bits().wrapping_sub(disposition.zero().cast_unsigned());
+    let coder = |x: f32| ((x * inverse).clamp(bornes.0, bornes.1) + ANCRE).to_bits().wrapping_sub(zero);
+    (echelle, x.map(|x| coder(x) as u8))
 }
 
 /// Quantifie la clé `cle` à la ligne `ligne` de la tuile qui commence à `debut`.
@@ -147,62 +153,112 @@ pub unsafe fn ecrire_cle(
     }
 }
 
-/// Quantifie une valeur dans `sortie`.
-pub fn ecrire_valeur(disposition: Disposition, valeur: &[f32], sortie: &mut [u8]) {
-    let blocs = sortie.chunks_exact_mut(octets_bloc(disposition));
-    for (x, sortie) in valeur.as_chunks::<BLOC>().0.iter().zip(blocs) {
-        let (echelle, codes) = quantifier(disposition, x);
-        let (place, sortie) = sortie.split_at_mut(size_of::<f16>());
-        place.copy_from_slice(&echelle.to_le_bytes());
-        for (i, s) in sortie.iter_mut().enumerate() {
-            *s = match disposition {
-                // Code signé : le zéro (128) retranché modulo 256.
-                Disposition::E8 => codes[i] ^ 0x80,
-                _ => codes[i] | codes[i + BLOC / 2] << 4,
-            };
+/// Quantifie la valeur `valeur` à la ligne `ligne` de la tuile qui commence à `debut`.
+///
+/// # Safety
+/// Aucun autre fil n'écrit cette ligne de cette tuile.
+pub unsafe fn ecrire_valeur(
+    disposition: Disposition,
+    tuiles: &Partage<'_, u8>,
+    (debut, ligne): (usize, usize),
+    valeur: &[f32],
+) {
+    let quartets = disposition != Disposition::E8;
+    let octets = octets_paire(quartets);
+    let blocs = valeur.as_chunks::<BLOC>().0;
+    let paire = debut + debut_codes(valeur.len()) + ligne / 2 * blocs.len() * octets;
+    for (b, bloc) in blocs.iter().enumerate() {
+        let (echelle, codes) = quantifier(disposition, bloc);
+        let place = debut + size_of::<f16>() * (b * LIGNES + ligne);
+        // SAFETY: l'échelle de cette ligne, que ce fil est seul à écrire.
+        unsafe { tuiles.plage(place..place + size_of::<f16>()) }.copy_from_slice(&echelle.to_le_bytes());
+        // Le zéro se retranche en changeant le bit de signe.
+        let octet = |i: usize| match quartets {
+            false => codes[i] ^ 0x80,
+            true => (codes[i] | codes[i + BLOC / 2] << 4) ^ 0x88,
+        };
+        for i in 0..octets / 2 {
+            let place = tuiles.pointeur(paire + b * octets + 2 * i + ligne % 2);
+            // SAFETY: idem, pour ses codes.
+            unsafe { place.write(octet(i)) };
         }
     }
 }
 
-/// Décode un bloc d'une valeur.
+/// Tuiles d'une tranche.
+pub(super) const TUILES: usize = TRANCHE / LIGNES;
+
+/// Échelles du bloc `b` des valeurs de quelques tuiles.
 #[inline(always)]
-fn decoder<const QUARTETS: bool>(bloc: &[u8], sortie: &mut [f32; BLOC]) {
-    let (echelle, codes) = bloc.split_at(size_of::<f16>());
-    let echelle = f16::from_le_bytes([echelle[0], echelle[1]]).to_f32();
+fn echelles<'a>(tuiles: impl Iterator<Item = &'a [u8]>, b: usize) -> [[f32; LIGNES]; TUILES] {
+    let mut echelles = [[0.0; LIGNES]; TUILES];
+    for (echelles, tuile) in echelles.iter_mut().zip(tuiles) {
+        let octets = &tuile[2 * LIGNES * b..2 * LIGNES * (b + 1)];
+        let mut demis = [f16::ZERO; LIGNES];
+        for (demi, octets) in demis.iter_mut().zip(octets.as_chunks().0) {
+            *demi = f16::from_le_bytes(*octets);
+        }
+        demis.convert_to_f32_slice(echelles);
+    }
+    echelles
+}
+
+/// De quoi faire d'un poids, multiplié par son échelle, un entier, puis en revenir ; `max` est le plus grand, sans son
+/// signe : le résultat d'une requête ne dépend pas de positions qu'elle ne voit pas, dont le poids est nul.
+#[inline(always)]
+pub(super) fn mesures(max: f32) -> (f32, f32) {
+    if max > 0.0 { (POIDS_MAX / max, max / POIDS_MAX) } else { (0.0, 0.0) }
+}
+
+/// Codes d'un bloc d'une paire de valeurs.
+#[inline(always)]
+fn decoder<const QUARTETS: bool>(octets: &[u8], codes: &mut [[i16; 2]; BLOC]) {
+    let paires = octets.as_chunks::<2>().0;
     if QUARTETS {
-        let (bas, hauts) = sortie.split_at_mut(BLOC / 2);
-        for ((b, h), c) in bas.iter_mut().zip(hauts).zip(codes) {
-            *b = (i32::from(c & 0x0F) - 8) as f32 * echelle;
-            *h = (i32::from(c >> 4) - 8) as f32 * echelle;
+        let (bas, hauts) = codes.split_at_mut(BLOC / 2);
+        for ((bas, hauts), paire) in bas.iter_mut().zip(hauts).zip(paires) {
+            *bas = paire.map(|octet| i16::from((octet << 4).cast_signed() >> 4));
+            *hauts = paire.map(|octet| i16::from(octet.cast_signed() >> 4));
         }
     } else {
-        for (s, c) in sortie.iter_mut().zip(codes) {
-            *s = f32::from(c.cast_signed()) * echelle;
+        for (codes, paire) in codes.iter_mut().zip(paires) {
+            *codes = paire.map(|octet| i16::from(octet.cast_signed()));
         }
     }
 }
 
-/// `y[i] += Σ p[i · pas + j] · v[j]` sur au plus 16 valeurs quantifiées ; `y` : `[n][dim]`.
+/// `y[i] = Σ p[i · TRANCHE + j] · v[j]` sur des tuiles de valeurs, au plus une tranche ; `y` : `[n][dim]`.
+///
+/// Une échelle multiplie le poids de sa position, et ce produit s'arrondit à un entier.
 #[inline(always)]
-pub(super) fn ponderer<const QUARTETS: bool>(p: &[f32], pas: usize, dim: usize, v: &[u8], y: &mut [f32]) {
-    let octets = octets_bloc(if QUARTETS { Disposition::E4 } else { Disposition::E8 });
-    let nb_blocs = dim / BLOC;
-    let nb = v.len() / (nb_blocs * octets);
-    // Un bloc de chaque valeur, décodé une fois pour toutes les requêtes.
-    let mut valeurs = [[0.0; BLOC]; LIGNES];
-    for b in 0..nb_blocs {
-        for (place, v) in valeurs.iter_mut().zip(v.chunks_exact(nb_blocs * octets)) {
-            decoder::<QUARTETS>(&v[b * octets..(b + 1) * octets], place);
-        }
-        for (p, y) in p.chunks(pas).zip(y.chunks_exact_mut(dim)) {
-            let y = &mut y.as_chunks_mut::<BLOC>().0[b];
-            let mut cumul = *y;
-            for (p, v) in p.iter().zip(&valeurs[..nb]) {
-                for (c, v) in cumul.iter_mut().zip(v) {
-                    *c += p * v;
+pub(super) fn ponderer<const QUARTETS: bool>(p: &[f32], dim: usize, v: &[u8], y: &mut [f32]) {
+    let octets = octets_paire(QUARTETS);
+    let tuiles = || v.chunks_exact(if QUARTETS { FormatKv::Q4_0 } else { FormatKv::Q8_0 }.octets_tuile(dim));
+    for b in 0..dim / BLOC {
+        let echelles = echelles(tuiles(), b);
+        for (p, y) in p.chunks(TRANCHE).zip(y.chunks_exact_mut(dim)) {
+            let (mut reels, mut max) = (echelles, 0.0f32);
+            for (x, p) in reels.as_flattened_mut().iter_mut().zip(p) {
+                *x *= p;
+                max = if x.abs() > max { x.abs() } else { max };
+            }
+            let (mise, retour) = mesures(max);
+            let mut sommes = [0i32; BLOC];
+            for (reels, tuile) in reels.iter().zip(tuiles()) {
+                let poids = reels.map(|x| (x * mise + ANCRE).to_bits().wrapping_sub(ANCRE.to_bits()) as i16);
+                let paires = tuile[debut_codes(dim)..].chunks_exact(dim / BLOC * octets);
+                let mut codes = [[0; 2]; BLOC];
+                for (poids, paire) in poids.as_chunks::<2>().0.iter().zip(paires) {
+                    decoder::<QUARTETS>(&paire[b * octets..(b + 1) * octets], &mut codes);
+                    for (somme, codes) in sommes.iter_mut().zip(&codes) {
+                        let [u, v] = [0, 1].map(|i| i32::from(poids[i]) * i32::from(codes[i]));
+                        *somme += u + v;
+                    }
                 }
             }
-            *y = cumul;
+            for (y, somme) in y[b * BLOC..(b + 1) * BLOC].iter_mut().zip(sommes) {
+                *y = somme as f32 * retour;
+            }
         }
     }
 }
@@ -217,18 +273,38 @@ pub fn tourner(x: &mut [f32]) {
     let taille = 1 << x.len().trailing_zeros();
     let norme = (taille as f32).sqrt().recip();
     for morceau in x.chunks_exact_mut(taille) {
-        let mut pas = 1;
+        let voisins = taille.min(LIGNES);
+        let mut pas = voisins;
         while pas < taille {
-            for paire in morceau.chunks_exact_mut(2 * pas) {
-                let (bas, hauts) = paire.split_at_mut(pas);
-                for (a, b) in bas.iter_mut().zip(hauts) {
-                    (*a, *b) = (*a + *b, *a - *b);
-                }
-            }
+            combiner(morceau, pas);
             pas *= 2;
+        }
+        match morceau.as_chunks_mut::<LIGNES>() {
+            (seizes, []) => seizes.iter_mut().for_each(tourner_seize),
+            (_, peu) => (0..voisins.ilog2()).for_each(|i| combiner(peu, 1 << i)),
         }
         morceau.iter_mut().for_each(|x| *x *= norme);
     }
+}
+
+/// Un étage d'une matrice d'Hadamard : sommes et différences des nombres distants de `pas`.
+#[inline(always)]
+fn combiner(x: &mut [f32], pas: usize) {
+    for paire in x.chunks_exact_mut(2 * pas) {
+        let (bas, hauts) = paire.split_at_mut(pas);
+        for (a, b) in bas.iter_mut().zip(hauts) {
+            (*a, *b) = (*a + *b, *a - *b);
+        }
+    }
+}
+
+/// Les étages qui restent dans seize nombres, déroulés : tout tient dans des registres.
+#[inline(always)]
+fn tourner_seize(x: &mut [f32; LIGNES]) {
+    combiner(x, 8);
+    combiner(x, 4);
+    combiner(x, 2);
+    combiner(x, 1);
 }
 
 #[cfg(test)]
@@ -259,10 +335,12 @@ mod tests {
         let mut x: Vec<f32> = onde(64).iter().map(|x| x * 0.1).collect();
         x[9] = 8.0;
         let erreur = |x: &[f32]| {
-            let mut octets = vec![0; FormatKv::Q4_0.octets_valeur(64)];
-            ecrire_valeur(Disposition::E4, x, &mut octets);
-            let mut lu = vec![0.0; 64];
-            ponderer::<true>(&[1.0], 1, 64, &octets, &mut lu);
+            let mut octets = vec![0; FormatKv::Q4_0.octets_tuile(64)];
+            // SAFETY: un seul fil.
+            unsafe { ecrire_valeur(Disposition::E4, &Partage::nouveau(&mut octets), (0, 5), x) };
+            let (mut p, mut lu) = ([0.0; TRANCHE], vec![0.0; 64]);
+            p[5] = 1.0;
+            ponderer::<true>(&p, 64, &octets, &mut lu);
             lu.iter().zip(x).map(|(a, b)| (a - b).powi(2)).sum::<f32>()
         };
         let directe = erreur(&x);

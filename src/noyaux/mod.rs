@@ -45,20 +45,31 @@ type Produit = unsafe fn(tuile: &[u8], colonnes: usize, panneau: &Panneau<'_>, s
 type Isoler = unsafe fn(tuile: &[u8], isolees: &[Isolee], sorties: &mut [[f32; LIGNES]]);
 
 /// Scores des clés d'une tranche au plus (`[tuile][dim][16]`, f16) pour les `n` premières requêtes d'un panneau (`[dim]`
-/// rangées de [`kv::REQUETES`]) ; ceux de la requête `i` vont à `sorties[i · TRANCHE..]`.
-type Scores = unsafe fn(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mut [f32]);
+/// rangées de [`kv::REQUETES`]) ; ceux de la requête `i` vont à `sorties[i · TRANCHE..]`. Avec les clés, ce qui se lira
+/// ensuite.
+type Scores = unsafe fn(q: &[f32], n: usize, dim: usize, cles: [&[f16]; 2], sorties: &mut [f32]);
 
-/// `y[i] = Σ p[i · TRANCHE + j] · v[j]` sur les valeurs d'une tranche au plus (`[j][dim]`, f16), `y` : `[n][dim]`.
-type Ponderer = unsafe fn(p: &[f32], dim: usize, v: &[f16], y: &mut [f32]);
+/// `y[i] = Σ p[i · TRANCHE + j] · v[j]` sur les valeurs d'une tranche au plus (`[j][dim]`, f16), `y` : `[n][dim]`. Avec les
+/// valeurs, ce qui se lira ensuite.
+type Ponderer = unsafe fn(p: &[f32], dim: usize, v: [&[f16]; 2], y: &mut [f32]);
 
-/// `y[i] += Σ p[i · pas + j] · v[j]` sur au plus 16 valeurs quantifiées ([`kv`]).
-type PondererCodes = unsafe fn(p: &[f32], pas: usize, dim: usize, v: &[u8], y: &mut [f32]);
+/// Comme [`Ponderer`], sur des tuiles de 16 valeurs quantifiées ([`kv`]).
+type PondererCodes = unsafe fn(p: &[f32], dim: usize, v: [&[u8]; 2], y: &mut [f32]);
 
 /// Maximum et somme d'un softmax en ligne.
 pub type Cumul = (f32, f32);
 
 /// Cumule un morceau d'attention dans un autre.
 type Fusionner = unsafe fn(cumul: &mut Cumul, y: &mut [f32], morceau: Cumul, z: &[f32]);
+
+/// Demande au processeur les lignes de cache de nombres qui se liront bientôt.
+#[inline(always)]
+pub fn demander<T>(nombres: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    x86::demander(nombres.as_ptr().cast(), size_of_val(nombres));
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = nombres;
+}
 
 /// Les noyaux d'un niveau d'instructions.
 #[derive(Clone, Copy)]
@@ -147,12 +158,12 @@ macro_rules! table_elementaire {
             e::softmax_partiel(scores)
         }
         $(#[$attribut])?
-        fn ponderer_octets(p: &[f32], pas: usize, dim: usize, v: &[u8], y: &mut [f32]) {
-            kv::ponderer::<false>(p, pas, dim, v, y);
+        fn ponderer_octets(p: &[f32], dim: usize, [v, _]: [&[u8]; 2], y: &mut [f32]) {
+            kv::ponderer::<false>(p, dim, v, y);
         }
         $(#[$attribut])?
-        fn ponderer_quartets(p: &[f32], pas: usize, dim: usize, v: &[u8], y: &mut [f32]) {
-            kv::ponderer::<true>(p, pas, dim, v, y);
+        fn ponderer_quartets(p: &[f32], dim: usize, [v, _]: [&[u8]; 2], y: &mut [f32]) {
+            kv::ponderer::<true>(p, dim, v, y);
         }
         $(#[$attribut])?
         fn fusionner(cumul: &mut (f32, f32), y: &mut [f32], morceau: (f32, f32), z: &[f32]) {
@@ -310,34 +321,42 @@ impl TableNoyaux {
     }
 
     /// Scores `q · k` des clés d'une tranche au plus, `cles` : `[tuile][dim][16]`, pour les `n` premières requêtes d'un
-    /// panneau, `q` : `[dim][REQUETES]` ; ceux de la requête `i` vont à `sorties[i · TRANCHE..]`.
+    /// panneau, `q` : `[dim][REQUETES]` ; ceux de la requête `i` vont à `sorties[i · TRANCHE..]`. `ensuite` est ce qui se
+    /// lira après elles, que le processeur peut demander d'avance.
     ///
     /// # Panics
     /// Les longueurs ne correspondent pas.
     #[inline]
-    pub fn scores(&self, (q, n): (&[f32], usize), dim: usize, cles: &[f16], sorties: &mut [f32]) {
+    pub fn scores(
+        &self,
+        (q, n): (&[f32], usize),
+        dim: usize,
+        [cles, ensuite]: [&[f16]; 2],
+        sorties: &mut [f32],
+    ) {
         let nb = cles.len() / dim.max(1);
         assert!((1..=kv::REQUETES).contains(&n) && q.len() == dim * kv::REQUETES, "formes des requêtes");
         assert!(nb <= kv::TRANCHE && nb.is_multiple_of(LIGNES) && cles.len() == nb * dim, "formes des clés");
         assert!(sorties.len() >= (n - 1) * kv::TRANCHE + nb, "place des scores");
         // SAFETY: instructions présentes, longueurs vérifiées.
-        unsafe { (self.scores)(q, n, dim, cles, sorties) }
+        unsafe { (self.scores)(q, n, dim, [cles, ensuite], sorties) }
     }
 
     /// `y[i] = Σ p[i · TRANCHE + j] · v[j]` sur les valeurs d'une tranche au plus ; `v` : `[j][dim]`, `y` : `[i][dim]`.
+    /// `ensuite` est ce qui se lira après elles.
     ///
     /// # Panics
     /// Les longueurs ne correspondent pas.
     #[inline]
-    pub fn ponderer(&self, p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
+    pub fn ponderer(&self, p: &[f32], dim: usize, [v, ensuite]: [&[f16]; 2], y: &mut [f32]) {
         let (n, nb) = (y.len() / dim, v.len() / dim);
         assert!(n > 0 && y.len() == n * dim && v.len() == nb * dim, "formes des valeurs");
         assert!(nb <= kv::TRANCHE && p.len() >= (n - 1) * kv::TRANCHE + nb, "place des poids");
         // SAFETY: instructions présentes, longueurs vérifiées.
-        unsafe { (self.ponderer)(p, dim, v, y) }
+        unsafe { (self.ponderer)(p, dim, [v, ensuite], y) }
     }
 
-    /// `y[i] += Σ p[i · pas + j] · v[j]` sur au plus 16 valeurs quantifiées au format `format`.
+    /// Comme [`Self::ponderer`], sur des tuiles de 16 valeurs quantifiées au format `format`.
     ///
     /// # Panics
     /// Les longueurs ne correspondent pas, ou ce format n'est pas quantifié.
@@ -346,20 +365,18 @@ impl TableNoyaux {
         &self,
         format: kv::FormatKv,
         p: &[f32],
-        (pas, dim): (usize, usize),
-        v: &[u8],
+        dim: usize,
+        [v, ensuite]: [&[u8]; 2],
         y: &mut [f32],
     ) {
-        let (n, nb) = (y.len() / dim, v.len() / format.octets_valeur(dim));
+        let (n, nb) = (y.len() / dim, v.len() / format.octets_tuile(dim) * LIGNES);
         assert!(format.disposition().is_some() && format.accepte(dim), "format quantifié");
-        assert!(
-            n > 0 && y.len() == n * dim && v.len() == nb * format.octets_valeur(dim),
-            "formes des valeurs"
-        );
-        assert!(nb <= LIGNES && p.len() >= (n - 1) * pas + nb, "place des poids");
+        let vont = n > 0 && y.len() == n * dim && v.len() * LIGNES == nb * format.octets_tuile(dim);
+        assert!(vont, "formes des valeurs");
+        assert!(nb <= kv::TRANCHE && p.len() >= (n - 1) * kv::TRANCHE + nb, "place des poids");
         let rang = usize::from(format == kv::FormatKv::Q4_0);
         // SAFETY: instructions présentes, longueurs vérifiées.
-        unsafe { (self.ponderer_codes[rang])(p, pas, dim, v, y) }
+        unsafe { (self.ponderer_codes[rang])(p, dim, [v, ensuite], y) }
     }
 
     /// Norme RMS : `x = x / √(moyenne(x²) + epsilon) · poids`.

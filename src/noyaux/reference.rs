@@ -141,7 +141,7 @@ fn produit_flottant(
     }
 }
 
-fn scores(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mut [f32]) {
+fn scores(q: &[f32], n: usize, dim: usize, [cles, _]: [&[f16]; 2], sorties: &mut [f32]) {
     for (i, sorties) in sorties.chunks_mut(TRANCHE).take(n).enumerate() {
         for (cles, scores) in cles.chunks_exact(dim * LIGNES).zip(sorties.chunks_mut(LIGNES)) {
             scores.fill(0.0);
@@ -154,7 +154,7 @@ fn scores(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mut [f32]) {
     }
 }
 
-fn ponderer(p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
+fn ponderer(p: &[f32], dim: usize, [v, _]: [&[f16]; 2], y: &mut [f32]) {
     y.fill(0.0);
     for (p, y) in p.chunks(TRANCHE).zip(y.chunks_exact_mut(dim)) {
         for (p, v) in p.iter().zip(v.chunks_exact(dim)) {

@@ -214,9 +214,9 @@ fn l_attention_de_chaque_niveau_egale_la_reference() {
                 let v = en_f16(nb * dim, 3);
                 let mesurer = |t: &TableNoyaux| {
                     let mut s = vec![0.0; n * kv::TRANCHE];
-                    t.scores((&q, n), dim, &cles, &mut s);
+                    t.scores((&q, n), dim, [&cles, &v], &mut s);
                     let mut y = hasard(n * dim, 4);
-                    t.ponderer(&s, dim, &v, &mut y);
+                    t.ponderer(&s, dim, [&v, &[]], &mut y);
                     (s, y)
                 };
                 let (attendus, obtenus) = (mesurer(&reference::table()), mesurer(&table));
@@ -236,9 +236,9 @@ fn une_requete_seule_ou_parmi_d_autres_donne_les_memes_bits() {
         let table = TableNoyaux::choisir(Some(niveau)).unwrap();
         let mesurer = |n: usize| {
             let mut s = vec![0.0; n * kv::TRANCHE];
-            table.scores((&q, n), dim, &cles, &mut s);
+            table.scores((&q, n), dim, [&cles, &v], &mut s);
             let mut y = vec![0.0; n * dim];
-            table.ponderer(&s, dim, &v, &mut y);
+            table.ponderer(&s, dim, [&v, &cles], &mut y);
             (s, y)
         };
         let (scores, sorties) = mesurer(kv::REQUETES);
@@ -263,33 +263,59 @@ fn un_poids_non_fini_ou_une_taille_fausse_sont_refuses() {
 fn les_valeurs_quantifiees_donnent_les_memes_bits_a_chaque_niveau() {
     for format in [FormatKv::Q8_0, FormatKv::Q4_0] {
         let disposition = format.disposition().unwrap();
-        for dim in [32, 64, 96, 256] {
-            for (n, nb) in [(1, 16), (3, 13), (7, 1)] {
-                let mut v = vec![0; nb * format.octets_valeur(dim)];
-                let valeurs = hasard(nb * dim, 6);
-                for (x, v) in valeurs.chunks(dim).zip(v.chunks_mut(format.octets_valeur(dim))) {
-                    kv::ecrire_valeur(disposition, x, v);
-                }
-                let p = hasard(n * 20, 7);
-                let ponderer = |t: &TableNoyaux| {
-                    let mut y = hasard(n * dim, 8);
-                    t.ponderer_codes(format, &p, (20, dim), &v, &mut y);
-                    y
-                };
-                let attendu = ponderer(&reference::table());
-                let mut exact = hasard(n * dim, 8);
-                for (p, y) in p.chunks(20).zip(exact.chunks_mut(dim)) {
-                    for (p, v) in p.iter().zip(valeurs.chunks(dim)) {
-                        y.iter_mut().zip(v).for_each(|(y, v)| *y += p * v);
-                    }
-                }
-                let permis = if format == FormatKv::Q8_0 { 1e-2 } else { 2e-1 };
-                assert!(ecart(&attendu, &exact) < permis, "{format}, dimension {dim}");
-                for niveau in Niveau::disponibles() {
-                    let table = TableNoyaux::choisir(Some(niveau)).unwrap();
-                    assert_eq!(ponderer(&table), attendu, "{niveau}, {format}, dimension {dim}");
+        for (dim, n, nb) in [(32, 1, 16), (64, 2, 128), (96, 3, 48), (256, 7, 128), (64, 16, 64)] {
+            let par_tuile = format.octets_tuile(dim);
+            let (valeurs, mut p) = (hasard(nb * dim, 6), hasard(n * kv::TRANCHE, 7));
+            p.iter_mut().step_by(5).for_each(|p| *p = 0.0);
+            let mut v = vec![0; nb / 16 * par_tuile];
+            for (j, x) in valeurs.chunks(dim).enumerate() {
+                let (v, place) = (Partage::nouveau(&mut v), (j / 16 * par_tuile, j % 16));
+                // SAFETY: un seul fil.
+                unsafe { kv::ecrire_valeur(disposition, &v, place, x) };
+            }
+            let ponderer = |t: &TableNoyaux, n: usize| {
+                let mut y = hasard(n * dim, 8);
+                t.ponderer_codes(format, &p, dim, [&v, &[]], &mut y);
+                y
+            };
+            let attendu = ponderer(&reference::table(), n);
+            let mut exact = vec![0.0; n * dim];
+            for (p, y) in p.chunks(kv::TRANCHE).zip(exact.chunks_mut(dim)) {
+                for (p, v) in p.iter().zip(valeurs.chunks(dim)) {
+                    y.iter_mut().zip(v).for_each(|(y, v)| *y += p * v);
                 }
             }
+            let permis = if format == FormatKv::Q8_0 { 1e-2 } else { 2e-1 };
+            assert!(ecart(&attendu, &exact) < permis, "{format}, dimension {dim}");
+            for niveau in Niveau::disponibles() {
+                let table = TableNoyaux::choisir(Some(niveau)).unwrap();
+                for n in 1..=n {
+                    let obtenu = ponderer(&table, n);
+                    assert!(
+                        obtenu == attendu[..n * dim],
+                        "{niveau}, {format}, dimension {dim}, {n} requêtes"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn les_sommes_entieres_des_valeurs_ne_debordent_pas_aux_extremes() {
+    for format in [FormatKv::Q8_0, FormatKv::Q4_0] {
+        let par_tuile = format.octets_tuile(32);
+        let mut v = vec![0; kv::TRANCHE / 16 * par_tuile];
+        for j in 0..kv::TRANCHE {
+            let (v, place) = (Partage::nouveau(&mut v), (j / 16 * par_tuile, j % 16));
+            // SAFETY: un seul fil.
+            unsafe { kv::ecrire_valeur(format.disposition().unwrap(), &v, place, &[-3.0; 32]) };
+        }
+        for niveau in Niveau::disponibles() {
+            let mut y = [0.0; 32];
+            let table = TableNoyaux::choisir(Some(niveau)).unwrap();
+            table.ponderer_codes(format, &[1.0; kv::TRANCHE], 32, [&v, &[]], &mut y);
+            assert!(y.iter().all(|y| (y + 384.0).abs() < 0.2), "{niveau}, {format} : {y:?}");
         }
     }
 }

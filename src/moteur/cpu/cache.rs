@@ -1,7 +1,8 @@
-//! Cache KV : par couche, les clés par tuiles de 16 positions, les valeurs position par position.
+//! Cache KV : par couche, les clés par tuiles de 16 positions, les valeurs position par position, ou par tuiles aussi si
+//! elles sont quantifiées.
 
 use std::any::Any;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
@@ -14,6 +15,9 @@ use crate::noyaux::partage::Partage;
 /// Valeurs d'une clé converties à la fois.
 const CONVERTIES: usize = 64;
 
+/// Octets d'une ligne de cache : ce qu'un registre lit sans la couper.
+const LIGNE_DE_CACHE: usize = 64;
+
 /// Formes communes à toutes les couches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Formes {
@@ -23,9 +27,8 @@ pub(super) struct Formes {
     pub(super) dim: usize,
     /// Tuiles de clés par tête et par séquence.
     tuiles: usize,
-    /// Éléments (f16, ou octets) d'une tuile de clés, puis d'une valeur.
-    par_tuile: usize,
-    par_valeur: usize,
+    /// Éléments (f16, ou octets) de 16 clés, ou de 16 valeurs.
+    pub(super) par_tuile: usize,
 }
 
 impl Formes {
@@ -38,15 +41,13 @@ impl Formes {
             dim: a.dim_tete,
             tuiles: capacite.div_ceil(LIGNES),
             par_tuile: format.octets_tuile(a.dim_tete) / element,
-            par_valeur: format.octets_valeur(a.dim_tete) / element,
         }
     }
 
-    /// Éléments des clés, puis des valeurs, d'une couche.
-    fn par_couche(self) -> Option<[usize; 2]> {
+    /// Éléments des clés, ou des valeurs, d'une couche.
+    fn par_couche(self) -> Option<usize> {
         let tuiles = self.tuiles.checked_mul(self.tetes_kv)?.checked_mul(self.nb_sequences)?;
-        let valeurs = tuiles.checked_mul(LIGNES)?.checked_mul(self.par_valeur)?;
-        Some([tuiles.checked_mul(self.par_tuile)?, valeurs])
+        tuiles.checked_mul(self.par_tuile)
     }
 
     /// Positions que le cache peut porter.
@@ -54,39 +55,79 @@ impl Formes {
         self.tuiles * LIGNES
     }
 
-    /// Place des clés des tuiles `tuiles`, qui se suivent.
-    pub(super) fn tuiles_cles(self, sequence: usize, tete: usize, tuiles: Range<usize>) -> Range<usize> {
+    /// Place des clés, ou des valeurs, des tuiles `tuiles`, qui se suivent.
+    pub(super) fn tuiles(self, sequence: usize, tete: usize, tuiles: Range<usize>) -> Range<usize> {
         let debut = (sequence * self.tetes_kv + tete) * self.tuiles;
         (debut + tuiles.start) * self.par_tuile..(debut + tuiles.end) * self.par_tuile
     }
 
-    /// Place des valeurs des positions `plage`.
+    /// Début de la tuile où est `position`, et rang de sa ligne.
+    fn situer(self, sequence: usize, tete: usize, position: usize) -> (usize, usize) {
+        let tuile = position / LIGNES;
+        (self.tuiles(sequence, tete, tuile..tuile + 1).start, position % LIGNES)
+    }
+
+    /// Place des valeurs f16 des positions `plage`.
     pub(super) fn valeurs(self, sequence: usize, tete: usize, plage: Range<usize>) -> Range<usize> {
         let debut = (sequence * self.tetes_kv + tete) * self.tuiles * LIGNES;
-        (debut + plage.start) * self.par_valeur..(debut + plage.end) * self.par_valeur
+        (debut + plage.start) * self.dim..(debut + plage.end) * self.dim
     }
 }
 
-/// Clés et valeurs d'une couche. Le système ne donne les pages d'un tampon à zéro qu'à l'écriture.
+/// Nombres qui commencent une ligne de cache, d'abord à zéro : le système n'en donne les pages qu'à l'écriture.
+pub(super) struct Alignes<T> {
+    nombres: Vec<T>,
+    debut: usize,
+}
+
+impl<T: Copy + Default> Alignes<T> {
+    fn nouveaux(n: usize) -> Self {
+        let marge = LIGNE_DE_CACHE / size_of::<T>();
+        let nombres = vec![T::default(); n + marge];
+        let debut = nombres.as_ptr().align_offset(LIGNE_DE_CACHE).min(marge);
+        Self { nombres, debut }
+    }
+
+    fn longueur(&self) -> usize {
+        self.nombres.len() - LIGNE_DE_CACHE / size_of::<T>()
+    }
+
+    fn nombres_mut(&mut self) -> &mut [T] {
+        let fin = self.debut + self.longueur();
+        &mut self.nombres[self.debut..fin]
+    }
+}
+
+impl<T: Copy + Default> Deref for Alignes<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.nombres[self.debut..self.debut + self.longueur()]
+    }
+}
+
+/// Clés et valeurs d'une couche.
 pub(super) enum ClesValeurs {
     /// Tuiles `[dim][16]`, valeurs `[dim]`, en f16.
-    Flottants { k: Vec<u16>, v: Vec<u16> },
+    Flottants { k: Alignes<u16>, v: Alignes<u16> },
     /// Tuiles et valeurs quantifiées ([`kv`]).
-    Codes { disposition: Disposition, k: Vec<u8>, v: Vec<u8> },
+    Codes { disposition: Disposition, k: Alignes<u8>, v: Alignes<u8> },
 }
 
 impl ClesValeurs {
-    fn nouvelles(format: FormatKv, [k, v]: [usize; 2]) -> Self {
+    fn nouvelles(format: FormatKv, n: usize) -> Self {
         match format.disposition() {
-            None => Self::Flottants { k: vec![0; k], v: vec![0; v] },
-            Some(disposition) => Self::Codes { disposition, k: vec![0; k], v: vec![0; v] },
+            None => Self::Flottants { k: Alignes::nouveaux(n), v: Alignes::nouveaux(n) },
+            Some(disposition) => {
+                Self::Codes { disposition, k: Alignes::nouveaux(n), v: Alignes::nouveaux(n) }
+            }
         }
     }
 
     fn octets(&self) -> usize {
         match self {
-            Self::Flottants { k, v } => (k.len() + v.len()) * size_of::<f16>(),
-            Self::Codes { k, v, .. } => k.len() + v.len(),
+            Self::Flottants { k, v } => (k.longueur() + v.longueur()) * size_of::<f16>(),
+            Self::Codes { k, v, .. } => k.longueur() + v.longueur(),
         }
     }
 
@@ -94,12 +135,14 @@ impl ClesValeurs {
     pub(super) fn ecriture(&mut self, formes: Formes) -> EcritureKv<'_> {
         let plans = match self {
             Self::Flottants { k, v } => Plans::Flottants {
-                k: Partage::nouveau(k.reinterpret_cast_mut()),
-                v: Partage::nouveau(v.reinterpret_cast_mut()),
+                k: Partage::nouveau(k.nombres_mut().reinterpret_cast_mut()),
+                v: Partage::nouveau(v.nombres_mut().reinterpret_cast_mut()),
             },
-            Self::Codes { disposition, k, v } => {
-                Plans::Codes { disposition: *disposition, k: Partage::nouveau(k), v: Partage::nouveau(v) }
-            }
+            Self::Codes { disposition, k, v } => Plans::Codes {
+                disposition: *disposition,
+                k: Partage::nouveau(k.nombres_mut()),
+                v: Partage::nouveau(v.nombres_mut()),
+            },
         };
         EcritureKv { formes, plans }
     }
@@ -123,9 +166,7 @@ impl EcritureKv<'_> {
     /// # Safety
     /// Aucun autre fil n'écrit cette clé.
     pub(super) unsafe fn ecrire_cle(&self, (sequence, tete, position): (usize, usize, usize), cle: &[f32]) {
-        let tuile = position / LIGNES;
-        let tuile = self.formes.tuiles_cles(sequence, tete, tuile..tuile + 1).start;
-        let ligne = position % LIGNES;
+        let (tuile, ligne) = self.formes.situer(sequence, tete, position);
         match &self.plans {
             Plans::Flottants { k, .. } => {
                 let mut converties = [f16::ZERO; CONVERTIES];
@@ -155,15 +196,16 @@ impl EcritureKv<'_> {
         (sequence, tete, position): (usize, usize, usize),
         valeur: &[f32],
     ) {
-        let place = self.formes.valeurs(sequence, tete, position..position + 1);
         match &self.plans {
             Plans::Flottants { v, .. } => {
+                let place = self.formes.valeurs(sequence, tete, position..position + 1);
                 // SAFETY: cette valeur n'est écrite que par ce fil.
                 unsafe { v.plage(place) }.convert_from_f32_slice(valeur);
             }
             Plans::Codes { disposition, v, .. } => {
-                // SAFETY: idem.
-                kv::ecrire_valeur(*disposition, valeur, unsafe { v.plage(place) });
+                let place = self.formes.situer(sequence, tete, position);
+                // SAFETY: une position est une ligne d'une tuile, que ce fil seul écrit.
+                unsafe { kv::ecrire_valeur(*disposition, v, place, valeur) };
             }
         }
     }
@@ -185,8 +227,8 @@ impl Cache {
         nb_sequences: usize,
     ) -> Option<Self> {
         let formes = Formes::nouvelles(a, format, capacite, nb_sequences);
-        let tailles = formes.par_couche()?;
-        let couches = a.couches.iter().map(|_| ClesValeurs::nouvelles(format, tailles)).collect();
+        let taille = formes.par_couche()?;
+        let couches = a.couches.iter().map(|_| ClesValeurs::nouvelles(format, taille)).collect();
         Some(Self { formes, couches, longueurs: vec![0; nb_sequences] })
     }
 
@@ -198,9 +240,8 @@ impl Cache {
         nb_sequences: usize,
     ) -> Option<usize> {
         let formes = Formes::nouvelles(a, format, capacite, nb_sequences);
-        let [k, v] = formes.par_couche()?;
         let element = if format.disposition().is_none() { size_of::<f16>() } else { 1 };
-        k.checked_add(v)?.checked_mul(element)?.checked_mul(a.couches.len())
+        formes.par_couche()?.checked_mul(2 * element)?.checked_mul(a.couches.len())
     }
 }
 

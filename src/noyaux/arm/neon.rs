@@ -355,7 +355,7 @@ unsafe fn quatre_poids<const D: usize>(p: *const u8) -> float32x4_t {
 ///
 /// # Safety
 /// Longueurs vérifiées par `TableNoyaux::scores`.
-unsafe fn scores(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mut [f32]) {
+unsafe fn scores(q: &[f32], n: usize, dim: usize, [cles, _]: [&[f16]; 2], sorties: &mut [f32]) {
     for (i, sorties) in sorties.chunks_mut(TRANCHE).take(n).enumerate() {
         for (cles, sortie) in cles.chunks_exact(dim * LIGNES).zip(sorties.chunks_mut(LIGNES)) {
             // SAFETY: `cles` a `dim` rangées de 16, une sortie 16 places (vérifié par la table).
@@ -379,7 +379,7 @@ unsafe fn scores(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mut [f
 ///
 /// # Safety
 /// Longueurs vérifiées par `TableNoyaux::ponderer`.
-unsafe fn ponderer(p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
+unsafe fn ponderer(p: &[f32], dim: usize, [v, _]: [&[f16]; 2], y: &mut [f32]) {
     let entieres = dim / QUART * QUART;
     for (p, y) in p.chunks(TRANCHE).zip(y.chunks_exact_mut(dim)) {
         for d in (0..entieres).step_by(QUART) {

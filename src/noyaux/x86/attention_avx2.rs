@@ -11,7 +11,7 @@ use crate::noyaux::kv::{REQUETES, TRANCHE};
 
 /// Scores des clés d'une tranche, tuile par tuile.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn scores(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mut [f32]) {
+pub(super) fn scores(q: &[f32], n: usize, dim: usize, [cles, _]: [&[f16]; 2], sorties: &mut [f32]) {
     for (t, cles) in cles.chunks_exact(dim * LIGNES).enumerate() {
         par_groupes!(n, [4, 2, 1], |i, N| {
             // SAFETY: `cles` a `dim` rangées de 16, `q` autant de rangées de requêtes, et la requête `i` 16 places pour cette
@@ -53,7 +53,7 @@ unsafe fn scores_n<const N: usize>(q: *const f32, dim: usize, cles: *const f16, 
 
 /// Somme pondérée de valeurs, 8 dimensions à la fois, puis une à une.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn ponderer(p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
+pub(super) fn ponderer(p: &[f32], dim: usize, [v, _]: [&[f16]; 2], y: &mut [f32]) {
     let entieres = dim / MOITIE * MOITIE;
     for d in (0..entieres).step_by(MOITIE) {
         par_groupes!(y.len() / dim, [8, 4, 2, 1], |i, N| {

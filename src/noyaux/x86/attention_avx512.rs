@@ -1,6 +1,7 @@
 //! Attention, AVX-512 : scores des clés et somme pondérée des valeurs.
 //!
-//! Un score, ou une dimension d'une sortie, se cumule dans un seul registre, toujours dans le même ordre. Peu de requêtes
+//! Peu de requêtes attendent la mémoire plus qu'elles ne calculent : elles demandent, ligne pour ligne, ce qui se lira
+//! ensuite. Un score, ou une dimension d'une sortie, se cumule dans un seul registre, toujours dans le même ordre. Peu de requêtes
 //! n'en emploient pas assez pour cacher la latence d'une addition : elles prennent alors plusieurs tuiles de clés, ou
 //! plusieurs morceaux de dimensions, à la fois.
 
@@ -9,13 +10,25 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::avx512::{partout, seize_f16};
-use super::{par_groupes, pour_chaque};
+use super::{demander, par_groupes, pour_chaque};
 use crate::noyaux::disposition::LIGNES;
 use crate::noyaux::kv::{REQUETES, TRANCHE};
 
+/// Requêtes en deçà desquelles la mémoire se fait attendre.
+const PEU: usize = 4;
+
+/// Ce qui sépare, en nombres, ce qui se lit de ce qui se lira ensuite ; 0 s'il n'y a rien à lire ensuite.
+fn avance(lus: &[f16], ensuite: &[f16]) -> isize {
+    if ensuite.is_empty() {
+        return 0;
+    }
+    (ensuite.as_ptr() as isize - lus.as_ptr() as isize) / size_of::<f16>() as isize
+}
+
 /// Scores des clés d'une tranche.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn scores(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mut [f32]) {
+pub(super) fn scores(q: &[f32], n: usize, dim: usize, [cles, ensuite]: [&[f16]; 2], sorties: &mut [f32]) {
+    let avance = avance(cles, ensuite);
     let tuiles = cles.len() / (dim * LIGNES);
     par_groupes!(n, [16, 8, 4, 2, 1], |i, N| {
         // SAFETY: `q` a `dim` rangées de requêtes, `cles` autant de rangées de 16 par tuile, et chaque requête 16 places
@@ -23,9 +36,9 @@ pub(super) fn scores(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mu
         unsafe {
             let (q, sorties) = (q.as_ptr().add(i), sorties.as_mut_ptr().add(i * TRANCHE));
             match N {
-                16 => scores_n::<N, 1>(q, dim, (cles.as_ptr(), tuiles), sorties),
-                8 => scores_n::<N, 2>(q, dim, (cles.as_ptr(), tuiles), sorties),
-                _ => scores_n::<N, 4>(q, dim, (cles.as_ptr(), tuiles), sorties),
+                16 => scores_n::<N, 1>(q, dim, (cles.as_ptr(), tuiles, avance), sorties),
+                8 => scores_n::<N, 2>(q, dim, (cles.as_ptr(), tuiles, avance), sorties),
+                _ => scores_n::<N, 4>(q, dim, (cles.as_ptr(), tuiles, avance), sorties),
             }
         }
     });
@@ -41,18 +54,18 @@ pub(super) fn scores(q: &[f32], n: usize, dim: usize, cles: &[f16], sorties: &mu
 unsafe fn scores_n<const N: usize, const T: usize>(
     q: *const f32,
     dim: usize,
-    (cles, tuiles): (*const f16, usize),
+    (cles, tuiles, avance): (*const f16, usize, isize),
     sorties: *mut f32,
 ) {
     let mut t = 0;
     // SAFETY: promis par l'appelant.
     unsafe {
         while t + T <= tuiles {
-            scores_t::<N, T>(q, dim, cles.add(t * dim * LIGNES), sorties.add(t * LIGNES));
+            scores_t::<N, T>(q, dim, (cles.add(t * dim * LIGNES), avance), sorties.add(t * LIGNES));
             t += T;
         }
         while t < tuiles {
-            scores_t::<N, 1>(q, dim, cles.add(t * dim * LIGNES), sorties.add(t * LIGNES));
+            scores_t::<N, 1>(q, dim, (cles.add(t * dim * LIGNES), avance), sorties.add(t * LIGNES));
             t += 1;
         }
     }
@@ -67,7 +80,7 @@ unsafe fn scores_n<const N: usize, const T: usize>(
 unsafe fn scores_t<const N: usize, const T: usize>(
     q: *const f32,
     dim: usize,
-    cles: *const f16,
+    (cles, avance): (*const f16, isize),
     sorties: *mut f32,
 ) {
     let mut cumuls = [[_mm512_setzero_ps(); T]; N];
@@ -76,7 +89,11 @@ unsafe fn scores_t<const N: usize, const T: usize>(
         for d in 0..dim {
             let q = q.add(d * REQUETES);
             pour_chaque!(T, |K| {
-                let cle = seize_f16(cles.add((K * dim + d) * LIGNES).cast());
+                let rangee = cles.add((K * dim + d) * LIGNES);
+                if N <= PEU && d & 1 == 0 {
+                    demander(rangee.wrapping_offset(avance).cast(), 1);
+                }
+                let cle = seize_f16(rangee.cast());
                 pour_chaque!(N, |C| {
                     cumuls[C][K] = _mm512_fmadd_ps(cle, partout(q.add(C)), cumuls[C][K]);
                 });
@@ -92,15 +109,16 @@ unsafe fn scores_t<const N: usize, const T: usize>(
 
 /// Somme pondérée de valeurs, 16 dimensions à la fois ; le dernier morceau est masqué.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn ponderer(p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
+pub(super) fn ponderer(p: &[f32], dim: usize, [v, ensuite]: [&[f16]; 2], y: &mut [f32]) {
+    let avance = avance(v, ensuite);
     par_groupes!(y.len() / dim, [16, 8, 4, 2, 1], |i, N| {
         // SAFETY: `y` a `n` lignes de `dim` valeurs, `p` un poids par ligne de `v` (vérifié par la table).
         unsafe {
             let (p, y) = (p.as_ptr().add(i * TRANCHE), y.as_mut_ptr().add(i * dim));
             match N {
-                16 => ponderer_n::<N, 1>(p, dim, v, y),
-                8 => ponderer_n::<N, 2>(p, dim, v, y),
-                _ => ponderer_n::<N, 4>(p, dim, v, y),
+                16 => ponderer_n::<N, 1>(p, dim, (v, avance), y),
+                8 => ponderer_n::<N, 2>(p, dim, (v, avance), y),
+                _ => ponderer_n::<N, 4>(p, dim, (v, avance), y),
             }
         }
     });
@@ -112,7 +130,12 @@ pub(super) fn ponderer(p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
 /// `p` a `v.len() / dim` poids tous les `TRANCHE`, `y` `N` lignes de `dim` valeurs.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-unsafe fn ponderer_n<const N: usize, const D: usize>(p: *const f32, dim: usize, v: &[f16], y: *mut f32) {
+unsafe fn ponderer_n<const N: usize, const D: usize>(
+    p: *const f32,
+    dim: usize,
+    v: (&[f16], isize),
+    y: *mut f32,
+) {
     let mut d = 0;
     // SAFETY: promis par l'appelant.
     unsafe {
@@ -136,7 +159,7 @@ unsafe fn ponderer_n<const N: usize, const D: usize>(p: *const f32, dim: usize, 
 unsafe fn ponderer_d<const N: usize, const D: usize>(
     p: *const f32,
     (dim, d): (usize, usize),
-    v: &[f16],
+    (v, avance): (&[f16], isize),
     y: *mut f32,
 ) {
     let masque = ((1u32 << (dim - d).min(LIGNES)) - 1) as __mmask16;
@@ -146,6 +169,9 @@ unsafe fn ponderer_d<const N: usize, const D: usize>(
         for j in 0..v.len() / dim {
             let (v, p) = (v.as_ptr().add(j * dim + d), p.add(j));
             pour_chaque!(D, |K| {
+                if N <= PEU && K & 1 == 0 {
+                    demander(v.wrapping_offset(avance + (K * LIGNES) as isize).cast(), 1);
+                }
                 let valeurs = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(masque, v.add(K * LIGNES).cast()));
                 pour_chaque!(N, |C| {
                     cumuls[C][K] = _mm512_fmadd_ps(partout(p.add(C * TRANCHE)), valeurs, cumuls[C][K]);

@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::attention_avx2::{ponderer, scores};
+use super::attention_codes_avx2::ponderer as ponderer_codes;
 use super::groupes_avx2 as groupes;
 use super::{par_groupes, par_moities, precharger, produits};
 use crate::noyaux::activations::Panneau;
@@ -16,14 +17,15 @@ pub(super) const MOITIE: usize = 8;
 
 /// Table de ce niveau ; à n'employer que si le processeur l'a.
 pub(in crate::noyaux) fn table() -> TableNoyaux {
-    table_elementaire!(
+    let elementaire = table_elementaire!(
         Niveau::Avx2,
         produits!(),
         scores,
         ponderer,
         elementaires::quantifier,
         #[target_feature(enable = "avx2,fma,f16c")]
-    )
+    );
+    TableNoyaux { ponderer_codes: [ponderer_codes::<false>, ponderer_codes::<true>], ..elementaire }
 }
 
 /// Codes d'un bloc pour 8 lignes, huit rangées de quatre colonnes.

@@ -6,6 +6,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::attention_avx512::{ponderer, scores};
+use super::attention_codes_avx512::ponderer as ponderer_codes;
 use super::groupes_avx512 as groupes;
 use super::isolees_avx512::isoler;
 use super::{par_groupes, pour_chaque, precharger, produits};
@@ -24,7 +25,11 @@ pub(in crate::noyaux) fn table() -> TableNoyaux {
         super::entrees_avx512::quantifier,
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
     );
-    TableNoyaux { isoler: par_disposition!(isoler), ..elementaire }
+    TableNoyaux {
+        isoler: par_disposition!(isoler),
+        ponderer_codes: [ponderer_codes::<false>, ponderer_codes::<true>],
+        ..elementaire
+    }
 }
 
 /// Codes d'un bloc, huit rangées de quatre colonnes.

@@ -3,6 +3,8 @@
 pub(super) mod amx;
 mod attention_avx2;
 mod attention_avx512;
+mod attention_codes_avx2;
+mod attention_codes_avx512;
 pub(super) mod avx2;
 pub(super) mod avx512;
 pub(super) mod colonnes_libres;
@@ -19,9 +21,15 @@ const AVANCE: usize = 4 << 10;
 /// Demande les lignes de cache qui suivent d'[`AVANCE`] les `octets` octets lus à `debut`.
 #[inline(always)]
 fn precharger(debut: *const u8, octets: usize) {
+    demander(debut.wrapping_add(AVANCE), octets);
+}
+
+/// Demande les lignes de cache de `octets` octets.
+#[inline(always)]
+pub(super) fn demander(debut: *const u8, octets: usize) {
     for i in (0..octets).step_by(64) {
         // SAFETY: un préchargement n'accède à rien : une adresse hors de la matrice est sans effet.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(debut.wrapping_add(AVANCE + i).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(debut.wrapping_add(i).cast()) };
     }
 }
 

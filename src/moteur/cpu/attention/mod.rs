@@ -6,25 +6,30 @@
 //! arrivés. Quand il y a trop peu de blocs pour occuper l'équipe, ses fils se partagent aussi les tranches.
 
 mod large;
+mod tranche;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-use half::slice::HalfBitsSliceExt;
 
 use self::large::Large;
 use super::cache::{ClesValeurs, Formes};
 use super::plan::{Bloc, Plan};
 use crate::modele::Architecture;
-use crate::noyaux::activations::{self, Activations, Ecriture, LARGEUR};
-use crate::noyaux::disposition::{BLOC, LIGNES};
+use crate::noyaux::activations::{self, Activations, Ecriture};
+use crate::noyaux::disposition::BLOC;
 use crate::noyaux::equipe::Equipe;
-use crate::noyaux::kv::{self, REQUETES, TRANCHE};
+use crate::noyaux::kv::{self, TRANCHE};
 use crate::noyaux::partage::Partage;
 use crate::noyaux::{Cumul, TableNoyaux};
 
 /// En deçà de ce nombre d'unités par fil, les fils se partagent aussi les tranches.
 const UNITES_PAR_FIL: usize = 4;
+
+/// Morceaux donnés à chaque fil, quand ils se partagent les tranches.
+const MORCEAUX_PAR_FIL: usize = 8;
+
+/// Tranches d'un morceau au plus.
+const GRAIN_MAX: usize = 4;
 
 /// Cumul vide.
 const RIEN: Cumul = (f32::NEG_INFINITY, 0.0);
@@ -192,16 +197,23 @@ impl Contexte<'_> {
         tranches.preparer(unites, places, dim);
         let (cumuls, y) = (Partage::nouveau(&mut tranches.cumuls), Partage::nouveau(&mut tranches.y));
         let finies = &tranches.finies;
-        equipe.partager(unites * nombre, 1, &|fil, plage| {
-            for item in plage {
-                let (u, rang) = (item / nombre, item % nombre);
-                let (unite, b) = (unite(u), brouillon(fil));
-                let intervalle = intervalle(unite);
-                if rang >= intervalle.len() {
+        let lieu = |item: usize| (item / nombre, item % nombre);
+        let travail = |(u, rang)| (unite(u), intervalle(unite(u)).start + rang);
+        let existe = |&(u, rang): &(usize, usize)| rang < intervalle(unite(u)).len();
+        let grain = (unites * nombre / (MORCEAUX_PAR_FIL * equipe.nb_fils())).clamp(1, GRAIN_MAX);
+        equipe.partager(unites * nombre, grain, &|fil, plage| {
+            let (b, mut n, mut faites) = (brouillon(fil), 0, 0);
+            for item in plage.clone() {
+                let (u, rang) = lieu(item);
+                if !existe(&(u, rang)) {
                     continue;
                 }
-                let n = self.preparer(unite, b);
-                self.tranche(unite, intervalle.start + rang, n, b);
+                let (unite, nb_tranches) = (unite(u), intervalle(unite(u)).len());
+                if faites == 0 {
+                    n = self.preparer(unite, b);
+                }
+                let suite = Some(item + 1).filter(|i| *i < plage.end).map(lieu).filter(existe);
+                self.tranche(travail((u, rang)), suite.map(travail), n, b);
                 // SAFETY: une tranche n'est écrite que par le fil qui la calcule, et n'est relue qu'une fois toutes celles
                 // de l'unité finies (compteur acquis).
                 let place = |rang: usize| unsafe {
@@ -211,12 +223,18 @@ impl Contexte<'_> {
                 let (c, z) = place(rang);
                 c.copy_from_slice(&b.tranche.cumuls[..n]);
                 z.copy_from_slice(&b.tranche.y[..n * dim]);
-                if finies[u].fetch_add(1, Ordering::AcqRel) + 1 < intervalle.len() {
+                faites += 1;
+                if suite.is_some_and(|s| s.0 == u) {
+                    continue;
+                }
+                let avant = finies[u].fetch_add(faites, Ordering::AcqRel);
+                let toutes = avant + std::mem::take(&mut faites) == nb_tranches;
+                if !toutes {
                     continue;
                 }
                 finies[u].store(0, Ordering::Relaxed);
                 b.total.vider(n, dim);
-                for rang in 0..intervalle.len() {
+                for rang in 0..nb_tranches {
                     let (c, z) = place(rang);
                     self.cumuler(&mut b.total, c, z, n);
                 }
@@ -254,46 +272,13 @@ impl Contexte<'_> {
         let n = self.preparer(unite, b);
         let dim = self.formes.dim;
         b.total.vider(n, dim);
-        for tranche in self.tranches(&self.vues(unite)) {
-            self.tranche(unite, tranche, n, b);
+        let tranches = self.tranches(&self.vues(unite));
+        for tranche in tranches.clone() {
+            let suite = Some((unite, tranche + 1)).filter(|s| tranches.contains(&s.1));
+            self.tranche((unite, tranche), suite, n, b);
             self.cumuler(&mut b.total, &b.tranche.cumuls, &b.tranche.y, n);
         }
         self.ecrire(unite, b, sorties);
-    }
-
-    /// Prend les requêtes d'une unité ; rend leur nombre.
-    fn preparer(&self, unite: Unite<'_>, b: &mut Brouillon) -> usize {
-        let a = self.architecture;
-        let dim = a.dim_tete;
-        let mut n = 0;
-        for (rang, tete) in self.requetes(unite) {
-            let debut = self.plan.ordre[rang] * a.taille_q() + tete * dim;
-            b.q[n * dim..(n + 1) * dim].copy_from_slice(&self.q[debut..debut + dim]);
-            b.vues[n] = self.vue(rang);
-            n += 1;
-        }
-        if let Some(large) = self.large(n, &mut b.large) {
-            large.preparer(self.table, &b.q[..n * dim], dim);
-        } else if self.formes.format.disposition().is_some() {
-            let ecriture = b.codes.preparer(n, dim, activations::Formes::ENTIERS);
-            for (i, q) in b.q[..n * dim].chunks_exact(dim).enumerate() {
-                // SAFETY: ce brouillon est à ce fil.
-                unsafe { self.table.ranger(q, (i, 0), &ecriture) };
-            }
-        } else {
-            for (i, q) in b.q[..n * dim].chunks_exact(dim).enumerate() {
-                let panneau = &mut b.panneaux[i / REQUETES * REQUETES * dim..];
-                for (rangee, q) in panneau.chunks_exact_mut(REQUETES).zip(q) {
-                    rangee[i % REQUETES] = *q;
-                }
-            }
-        }
-        n
-    }
-
-    /// L'unité matricielle, si elle sert à `n` requêtes de cette passe.
-    fn large<'b>(&self, n: usize, large: &'b mut Option<Large>) -> Option<&'b mut Large> {
-        large.as_mut().filter(|_| self.plan.larges && n >= large::REQUETES_MIN)
     }
 
     /// Divise par les sommes, et écrit les sorties d'une unité.
@@ -329,88 +314,6 @@ impl Contexte<'_> {
         let lignes = total.y.chunks_exact_mut(self.formes.dim).zip(z.chunks_exact(self.formes.dim));
         for ((cumul, morceau), (y, z)) in total.cumuls.iter_mut().zip(cumuls).zip(lignes).take(n) {
             self.table.fusionner(cumul, y, *morceau, z);
-        }
-    }
-
-    /// Calcule une tranche pour les `n` requêtes préparées d'une unité.
-    fn tranche(&self, unite: Unite<'_>, tranche: usize, n: usize, b: &mut Brouillon) {
-        let dim = self.formes.dim;
-        let vues = b.vues[0].start..b.vues[n - 1].end;
-        // Le début est aligné sur une tuile.
-        let debut = (tranche * TRANCHE).max(vues.start / LIGNES * LIGNES);
-        let fin = ((tranche + 1) * TRANCHE).min(vues.end);
-        let (sequence, tete) = (unite.bloc.sequence, unite.tete_kv);
-        let tuiles = debut / LIGNES..fin.div_ceil(LIGNES);
-        self.scores((sequence, tete), tuiles.clone(), n, b);
-        let (base, calcules) = (tuiles.start * LIGNES, tuiles.len() * LIGNES);
-        for (i, vues) in b.vues[..n].iter().enumerate() {
-            let scores = &mut b.scores[i * TRANCHE..i * TRANCHE + calcules];
-            let debut = vues.start.clamp(base, base + calcules) - base;
-            let fin = vues.end.clamp(base, base + calcules) - base;
-            scores[..debut].fill(f32::NEG_INFINITY);
-            scores[fin.max(debut)..].fill(f32::NEG_INFINITY);
-            b.tranche.cumuls[i] = self.table.softmax_partiel(scores.as_chunks_mut().0);
-        }
-        let z = &mut b.tranche.y[..n * dim];
-        match self.cles_valeurs {
-            ClesValeurs::Flottants { v, .. } => {
-                let v = &v.reinterpret_cast()[self.formes.valeurs(sequence, tete, base..fin)];
-                match self.large(n, &mut b.large) {
-                    Some(large) => {
-                        // Les poids que `ponderer` attend nuls.
-                        for scores in b.scores[..n * TRANCHE].chunks_exact_mut(TRANCHE) {
-                            scores[calcules..].fill(0.0);
-                        }
-                        large.ponderer(self.table, &b.scores[..n * TRANCHE], dim, v, &mut b.tranche.y);
-                    }
-                    None => self.table.ponderer(&b.scores, dim, v, z),
-                }
-            }
-            ClesValeurs::Codes { v, .. } => {
-                z.fill(0.0);
-                for (t, tuile) in tuiles.enumerate() {
-                    let positions = tuile * LIGNES..fin.min((tuile + 1) * LIGNES);
-                    let place = self.formes.valeurs(sequence, tete, positions);
-                    let (format, poids) = (self.formes.format, &b.scores[t * LIGNES..]);
-                    self.table.ponderer_codes(format, poids, (TRANCHE, dim), &v[place], z);
-                }
-            }
-        }
-    }
-
-    /// Scores des clés des tuiles voisines `tuiles` pour les `n` requêtes préparées, à `TRANCHE` de distance d'une requête
-    /// à l'autre.
-    fn scores(&self, (sequence, tete): (usize, usize), tuiles: Range<usize>, n: usize, b: &mut Brouillon) {
-        let dim = self.formes.dim;
-        match self.cles_valeurs {
-            ClesValeurs::Flottants { k, .. } => {
-                let place = self.formes.tuiles_cles(sequence, tete, tuiles);
-                let cles = &k.reinterpret_cast()[place];
-                if let Some(large) = self.large(n, &mut b.large) {
-                    return large.scores(self.table, dim, cles, &mut b.scores);
-                }
-                let panneaux = b.panneaux.chunks_exact(REQUETES * dim);
-                let sorties = b.scores[..n * TRANCHE].chunks_mut(REQUETES * TRANCHE);
-                for (q, sorties) in panneaux.zip(sorties) {
-                    self.table.scores((q, sorties.len() / TRANCHE), dim, cles, sorties);
-                }
-            }
-            ClesValeurs::Codes { disposition, k, .. } => {
-                let mut sorties = [[0.0; LIGNES]; LARGEUR];
-                let codes = b.codes.recenser();
-                for (t, tuile) in tuiles.enumerate() {
-                    let place = self.formes.tuiles_cles(sequence, tete, tuile..tuile + 1);
-                    for p in 0..codes.nombre() {
-                        let panneau = codes.panneau(p);
-                        let sorties = &mut sorties[..panneau.largeur];
-                        self.table.produit(*disposition, &k[place.clone()], dim, &panneau, sorties);
-                        for (c, sortie) in sorties.iter().enumerate() {
-                            let debut = (p * LARGEUR + c) * TRANCHE + t * LIGNES;
-                            b.scores[debut..debut + LIGNES].copy_from_slice(sortie);
-                        }
-                    }
-                }
-            }
         }
     }
 }

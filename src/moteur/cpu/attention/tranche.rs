@@ -1,0 +1,161 @@
+//! Une tranche de clés et de valeurs, pour les requêtes d'une unité.
+
+use std::ops::Range;
+
+use half::f16;
+use half::slice::HalfBitsSliceExt;
+
+use super::super::cache::ClesValeurs;
+use super::large::{self, Large};
+use super::{Brouillon, Contexte, Unite};
+use crate::noyaux::activations::{self, LARGEUR};
+use crate::noyaux::demander;
+use crate::noyaux::disposition::{Disposition, LIGNES};
+use crate::noyaux::kv::{REQUETES, TRANCHE};
+
+/// Une tranche d'une unité.
+pub(super) type Travail<'a> = (Unite<'a>, usize);
+
+impl Contexte<'_> {
+    /// Prend les requêtes d'une unité ; rend leur nombre.
+    pub(super) fn preparer(&self, unite: Unite<'_>, b: &mut Brouillon) -> usize {
+        let a = self.architecture;
+        let dim = a.dim_tete;
+        let mut n = 0;
+        for (rang, tete) in self.requetes(unite) {
+            let debut = self.plan.ordre[rang] * a.taille_q() + tete * dim;
+            b.q[n * dim..(n + 1) * dim].copy_from_slice(&self.q[debut..debut + dim]);
+            b.vues[n] = self.vue(rang);
+            n += 1;
+        }
+        if let Some(large) = self.large(n, &mut b.large) {
+            large.preparer(self.table, &b.q[..n * dim], dim);
+        } else if self.formes.format.disposition().is_some() {
+            let ecriture = b.codes.preparer(n, dim, activations::Formes::ENTIERS);
+            for (i, q) in b.q[..n * dim].chunks_exact(dim).enumerate() {
+                // SAFETY: ce brouillon est à ce fil.
+                unsafe { self.table.ranger(q, (i, 0), &ecriture) };
+            }
+            b.codes.recenser();
+        } else {
+            for (i, q) in b.q[..n * dim].chunks_exact(dim).enumerate() {
+                let panneau = &mut b.panneaux[i / REQUETES * REQUETES * dim..];
+                for (rangee, q) in panneau.chunks_exact_mut(REQUETES).zip(q) {
+                    rangee[i % REQUETES] = *q;
+                }
+            }
+        }
+        n
+    }
+
+    /// L'unité matricielle, si elle sert à `n` requêtes de cette passe.
+    fn large<'b>(&self, n: usize, large: &'b mut Option<Large>) -> Option<&'b mut Large> {
+        large.as_mut().filter(|_| self.plan.larges && n >= large::REQUETES_MIN)
+    }
+
+    /// Tuiles qu'une tranche d'une unité lit : la première est celle où commence ce que voient ses requêtes.
+    fn tuiles(&self, (unite, tranche): Travail<'_>) -> Range<usize> {
+        let vues = self.vues(unite);
+        let (debut, fin) = ((tranche * TRANCHE).max(vues.start), ((tranche + 1) * TRANCHE).min(vues.end));
+        debut / LIGNES..fin.div_ceil(LIGNES)
+    }
+
+    /// Calcule une tranche pour les `n` requêtes préparées de son unité ; `suite` sera la prochaine de ce fil.
+    pub(super) fn tranche(
+        &self,
+        travail: Travail<'_>,
+        suite: Option<Travail<'_>>,
+        n: usize,
+        b: &mut Brouillon,
+    ) {
+        let (unite, tuiles) = (travail.0, self.tuiles(travail));
+        let place =
+            |(unite, _): Travail<'_>, tuiles| self.formes.tuiles(unite.bloc.sequence, unite.tete_kv, tuiles);
+        let ici = place(travail, tuiles.clone());
+        let suite = suite.map_or(0..0, |s| place(s, self.tuiles(s)));
+        match self.cles_valeurs {
+            ClesValeurs::Flottants { k, v } => {
+                let (k, v) = (k.reinterpret_cast(), v.reinterpret_cast());
+                let vues = tuiles.start * LIGNES..self.vues(unite).end.min(tuiles.end * LIGNES);
+                let v = &v[self.formes.valeurs(unite.bloc.sequence, unite.tete_kv, vues)];
+                self.scores([&k[ici], v], n, b);
+                self.peser(&tuiles, n, b);
+                self.ponderer([v, &k[suite]], n, b);
+            }
+            ClesValeurs::Codes { disposition, k, v } => {
+                let v = &v[ici.clone()];
+                self.scores_codes(*disposition, [&k[ici], v], b);
+                self.peser(&tuiles, n, b);
+                let (format, dim) = (self.formes.format, self.formes.dim);
+                let y = &mut b.tranche.y[..n * dim];
+                self.table.ponderer_codes(format, &b.scores, dim, [v, &k[suite]], y);
+            }
+        }
+    }
+
+    /// Fait des scores d'une tranche des poids, et en garde maximum et somme.
+    fn peser(&self, tuiles: &Range<usize>, n: usize, b: &mut Brouillon) {
+        let (base, calcules) = (tuiles.start * LIGNES, tuiles.len() * LIGNES);
+        for (i, vues) in b.vues[..n].iter().enumerate() {
+            let scores = &mut b.scores[i * TRANCHE..i * TRANCHE + calcules];
+            let debut = vues.start.clamp(base, base + calcules) - base;
+            let fin = vues.end.clamp(base, base + calcules) - base;
+            scores[..debut].fill(f32::NEG_INFINITY);
+            scores[fin.max(debut)..].fill(f32::NEG_INFINITY);
+            b.tranche.cumuls[i] = self.table.softmax_partiel(scores.as_chunks_mut().0);
+        }
+    }
+
+    /// Scores de clés f16 pour les `n` requêtes préparées, à `TRANCHE` de distance d'une requête à l'autre.
+    fn scores(&self, cles: [&[f16]; 2], n: usize, b: &mut Brouillon) {
+        let dim = self.formes.dim;
+        if let Some(large) = self.large(n, &mut b.large) {
+            return large.scores(self.table, dim, cles[0], &mut b.scores);
+        }
+        let panneaux = b.panneaux.chunks_exact(REQUETES * dim);
+        let sorties = b.scores[..n * TRANCHE].chunks_mut(REQUETES * TRANCHE);
+        for (q, sorties) in panneaux.zip(sorties) {
+            self.table.scores((q, sorties.len() / TRANCHE), dim, cles, sorties);
+        }
+    }
+
+    /// Somme pondérée de valeurs f16.
+    fn ponderer(&self, v: [&[f16]; 2], n: usize, b: &mut Brouillon) {
+        let dim = self.formes.dim;
+        let Some(large) = self.large(n, &mut b.large) else {
+            return self.table.ponderer(&b.scores, dim, v, &mut b.tranche.y[..n * dim]);
+        };
+        // Les poids que `ponderer` attend nuls.
+        for scores in b.scores[..n * TRANCHE].chunks_exact_mut(TRANCHE) {
+            scores[(v[0].len() / dim).next_multiple_of(LIGNES)..].fill(0.0);
+        }
+        large.ponderer(self.table, &b.scores[..n * TRANCHE], dim, v[0], &mut b.tranche.y);
+    }
+
+    /// Comme [`Self::scores`], de clés quantifiées.
+    fn scores_codes(&self, disposition: Disposition, [cles, ensuite]: [&[u8]; 2], b: &mut Brouillon) {
+        let par_tuile = self.formes.par_tuile;
+        let mut sorties = [[0.0; LIGNES]; LARGEUR];
+        let codes = b.codes.panneaux();
+        for p in 0..codes.nombre() {
+            let panneau = codes.panneau(p);
+            let sorties = &mut sorties[..panneau.largeur];
+            for (t, tuile) in cles.chunks_exact(par_tuile).enumerate() {
+                demander_tuile(ensuite, t, par_tuile);
+                self.table.produit(disposition, tuile, self.formes.dim, &panneau, sorties);
+                let scores = b.scores[p * LARGEUR * TRANCHE + t * LIGNES..].chunks_mut(TRANCHE);
+                for (scores, sortie) in scores.zip(&*sorties) {
+                    scores[..LIGNES].copy_from_slice(sortie);
+                }
+            }
+        }
+    }
+}
+
+/// Demande d'avance la tuile `t` de ce qui se lira ensuite.
+#[inline(always)]
+fn demander_tuile(ensuite: &[u8], t: usize, par_tuile: usize) {
+    if let Some(tuile) = ensuite.get(t * par_tuile..(t + 1) * par_tuile) {
+        demander(tuile);
+    }
+}
