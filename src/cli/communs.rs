@@ -11,7 +11,7 @@ use crate::cuda;
 use crate::erreur::{Erreur, Resultat};
 use crate::magasin::Politique;
 use crate::modele::{Modele, Source};
-use crate::moteur::{self, CouchesCpu, Moteur, Reglages};
+use crate::moteur::{self, CouchesCpu, Moteur, Reglages, memoire};
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::kv::FormatKv;
 
@@ -130,6 +130,7 @@ impl OptionsModele {
     /// # Errors
     /// Moteur inconnu, appareil demandé absent, poids manquants, mémoire insuffisante.
     pub fn fabriquer_moteur(&self, modele: &Modele) -> Result<Box<dyn Moteur>> {
+        memoire::rendre_programme();
         let cartes = if let Appareil::Cuda(rangs) = &self.appareil { rangs.clone() } else { Vec::new() };
         let fabriquer = |nom: &str| {
             let reglages = Reglages {
@@ -155,6 +156,7 @@ impl OptionsModele {
         };
         let fiche = moteur.fiche();
         tracing::info!(moteur = fiche.moteur, appareil = %fiche.appareil, "moteur prêt");
+        memoire::rendre_programme();
         Ok(moteur)
     }
 

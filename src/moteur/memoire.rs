@@ -38,6 +38,42 @@ pub fn exiger(besoin: usize, conseil: &str) -> Resultat<()> {
     }
 }
 
+/// Rend au système les pages du programme et de ses bibliothèques : elles se relisent, de son cache, à mesure qu'elles
+/// servent. Le chargement d'un modèle en emploie beaucoup qui ne serviront plus.
+pub fn rendre_programme() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: `rendre_un_objet` a la signature demandée et ne garde rien.
+    unsafe {
+        libc::dl_iterate_phdr(Some(rendre_un_objet), std::ptr::null_mut());
+    }
+}
+
+/// Rend les pages d'un objet chargé que rien ne peut écrire.
+#[cfg(target_os = "linux")]
+unsafe extern "C" fn rendre_un_objet(
+    objet: *mut libc::dl_phdr_info,
+    _taille: usize,
+    _donnee: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: `dl_iterate_phdr` donne un objet valide, et ses segments, le temps de l'appel.
+    let (base, segments) = unsafe {
+        let objet = &*objet;
+        (objet.dlpi_addr, std::slice::from_raw_parts(objet.dlpi_phdr, usize::from(objet.dlpi_phnum)))
+    };
+    // SAFETY: une question au système.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0).max(4096);
+    for s in segments.iter().filter(|s| s.p_type == libc::PT_LOAD && s.p_flags & libc::PF_W == 0) {
+        let debut = (base + s.p_vaddr) as usize;
+        let (debut, fin) = (debut.next_multiple_of(page), (debut + s.p_filesz as usize) / page * page);
+        if debut < fin {
+            // SAFETY: un segment chargé d'un fichier et jamais écrit : ses pages se relisent à l'identique au premier
+            // accès. Un refus du système ne change rien.
+            unsafe { libc::madvise(debut as *mut libc::c_void, fin - debut, libc::MADV_DONTNEED) };
+        }
+    }
+    0
+}
+
 /// `1234567` → « 1,2 Mo ».
 pub fn lisible(octets: usize) -> String {
     let (valeur, unite) = match octets as f64 {
