@@ -15,37 +15,26 @@ use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES}
 pub(super) unsafe fn isoler<const D: usize>(tuile: &[u8], isolees: &[Isolee], sorties: &mut [[f32; LIGNES]]) {
     let disposition = const { Disposition::TOUTES[D] };
     let niveaux = Dictionnaire::de(disposition).map_or([0.0; LIGNES], |d| d.niveaux);
-    let Some(premiere) = isolees.first() else { return };
     let sorties = sorties.as_mut_ptr().cast::<[f32; LIGNES]>();
     // SAFETY: seize nombres ; puis, promis par l'appelant, un bloc de la tuile et une sortie.
     unsafe {
         let niveaux = _mm512_loadu_ps(niveaux.as_ptr());
-        // La sortie d'un jeton reste dans un registre tant que les valeurs sont de lui.
-        let mut sortie = sorties.add(premiere.jeton as usize).cast();
-        let mut y = _mm512_loadu_ps(sortie);
-        // Les voisines sont souvent de la même colonne, décodée une fois.
-        let (mut colonne, mut poids) = (u32::MAX, y);
+        // Décoder chaque fois sa colonne coûte moins que deviner si c'est celle de la valeur d'avant.
         for i in isolees {
-            let suivante = sorties.add(i.jeton as usize).cast();
-            if suivante != sortie {
-                _mm512_storeu_ps(sortie, y);
-                sortie = suivante;
-                y = _mm512_loadu_ps(sortie);
-            }
-            if i.colonne != colonne {
-                colonne = i.colonne;
-                let (b, rang) = (colonne as usize / BLOC, colonne as usize % BLOC);
-                let codes = codes::<D>(tuile.as_ptr().add(disposition.codes(b)), rang);
-                let niveau = match disposition {
-                    Disposition::Nf4 | Disposition::Fp4 => _mm512_permutexvar_ps(codes, niveaux),
-                    _ => _mm512_cvtepi32_ps(codes),
-                };
-                let (echelle, decalage) = affine::<D>(tuile.as_ptr(), b, rang);
-                poids = _mm512_fmadd_ps(niveau, echelle, decalage);
-            }
-            y = _mm512_fmadd_ps(poids, _mm512_set1_ps(i.valeur), y);
+            let (b, rang) = (i.colonne as usize / BLOC, i.colonne as usize % BLOC);
+            let codes = codes::<D>(tuile.as_ptr().add(disposition.codes(b)), rang);
+            let niveau = match disposition {
+                Disposition::Nf4 | Disposition::Fp4 => _mm512_permutexvar_ps(codes, niveaux),
+                _ => _mm512_cvtepi32_ps(codes),
+            };
+            let (echelle, decalage) = affine::<D>(tuile.as_ptr(), b, rang);
+            let poids = _mm512_fmadd_ps(niveau, echelle, decalage);
+            let sortie = sorties.add(i.jeton as usize).cast();
+            _mm512_storeu_ps(
+                sortie,
+                _mm512_fmadd_ps(poids, _mm512_set1_ps(i.valeur), _mm512_loadu_ps(sortie)),
+            );
         }
-        _mm512_storeu_ps(sortie, y);
     }
 }
 
