@@ -1,5 +1,6 @@
 //! JSON lu d'un fichier : ce qui n'y va pas se dit en français, en nommant le champ et ce qu'on y attendait.
 
+mod cle;
 mod ecart;
 
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
@@ -8,6 +9,7 @@ use serde::{Deserializer, forward_to_deserialize_any};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
+use cle::Cle;
 pub use ecart::Ecart;
 
 /// Lit un texte JSON.
@@ -147,7 +149,7 @@ impl<'de> MapAccess<'de> for Champs<'de> {
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, graine: S) -> Result<Option<S::Value>, Ecart> {
         let Some((cle, valeur)) = self.objet.next() else { return Ok(None) };
         self.valeur = Some((cle, valeur));
-        graine.deserialize(BorrowedStrDeserializer::new(cle)).map(Some)
+        graine.deserialize(Cle(cle)).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, graine: S) -> Result<S::Value, Ecart> {

@@ -95,3 +95,14 @@ fn ce_qui_n_est_pas_du_json_dit_ou_il_cesse_de_l_etre() {
     assert_eq!(dit("{\"bits\": 4"), "JSON incomplet (ligne 1, colonne 10)");
     assert_eq!(dit("{\n\"bits\": quatre}"), "JSON mal formé (ligne 2, colonne 9)");
 }
+
+#[test]
+fn les_cles_d_un_objet_peuvent_etre_des_entiers() {
+    use std::collections::BTreeMap;
+    let lues: BTreeMap<usize, bool> = lire(br#"{"0": true, "12": false}"#).unwrap();
+    assert_eq!(lues, BTreeMap::from([(0, true), (12, false)]));
+    let negatives: BTreeMap<i32, bool> = lire(br#"{"-3": true}"#).unwrap();
+    assert_eq!(negatives, BTreeMap::from([(-3, true)]));
+    let refus = lire::<BTreeMap<usize, bool>>(br#"{"douze": true}"#).unwrap_err();
+    assert_eq!(refus.to_string(), "le champ « douze » est le texte « douze », attendu : un entier positif");
+}
