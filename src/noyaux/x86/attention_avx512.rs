@@ -1,9 +1,9 @@
 //! Attention, AVX-512 : scores des clés et somme pondérée des valeurs.
 //!
-//! Peu de requêtes attendent la mémoire plus qu'elles ne calculent : elles demandent, ligne pour ligne, ce qui se lira
-//! ensuite. Un score, ou une dimension d'une sortie, se cumule dans un seul registre, toujours dans le même ordre. Peu de requêtes
+//! Un score, ou une dimension d'une sortie, se cumule dans un seul registre, toujours dans le même ordre. Peu de requêtes
 //! n'en emploient pas assez pour cacher la latence d'une addition : elles prennent alors plusieurs tuiles de clés, ou
-//! plusieurs morceaux de dimensions, à la fois.
+//! plusieurs morceaux de dimensions, à la fois. Elles attendent aussi la mémoire plus qu'elles ne calculent : elles
+//! demandent, ligne pour ligne, ce qui se lira ensuite.
 
 use std::arch::x86_64::*;
 
