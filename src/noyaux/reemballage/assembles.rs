@@ -9,8 +9,8 @@ use crate::noyaux::disposition::{BLOC, Disposition};
 use crate::quant::affines::{ENTETE, Groupes, Regroupement, lire_f32};
 
 /// Colonnes d'un bloc d'AFFINE_COL, et ses octets : codes, échelles, minimums.
-const COLONNES: usize = 8;
-const OCTETS_COLONNES: usize = 72;
+pub(super) const COLONNES: usize = 8;
+pub(super) const OCTETS_COLONNES: usize = 72;
 
 /// Blocs de `O` octets : échelle, minimum, quartets dont le premier de chaque paire est en haut.
 pub(super) fn quartets<const O: usize>(

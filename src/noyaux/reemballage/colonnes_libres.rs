@@ -3,13 +3,11 @@
 use half::f16;
 
 use super::Source;
+use super::assembles::{COLONNES, OCTETS_COLONNES};
 use crate::noyaux::colonnes_libres::{ColonnesLibres, Plan};
 use crate::noyaux::disposition::LIGNES;
 use crate::noyaux::partage::Partage;
 use crate::quant::affines::lire_f32;
-
-/// Octets d'un bloc de 8 colonnes : codes, échelles, minimums.
-const OCTETS: usize = 72;
 
 /// De quoi remplir les tuiles d'une matrice depuis plusieurs fils.
 pub(super) struct Ecriture<'a> {
@@ -32,16 +30,17 @@ impl<'a> Ecriture<'a> {
         let (zero, octets_colonne) = (self.plan.zero(), self.plan.octets_colonne());
         let mut fini = true;
         for (l, ligne) in source.lignes() {
-            for (b, bloc) in ligne.as_chunks::<OCTETS>().0.iter().enumerate() {
-                for (j, &code) in bloc[..8].iter().enumerate() {
-                    let k = 8 * b + j;
+            for (b, bloc) in ligne.as_chunks::<OCTETS_COLONNES>().0.iter().enumerate() {
+                for (j, &code) in bloc[..COLONNES].iter().enumerate() {
+                    let k = COLONNES * b + j;
                     let colonne = &mut tuile[k * octets_colonne..(k + 1) * octets_colonne];
                     if self.plan.bits() == 8 {
                         colonne[l] = code;
                     } else {
                         colonne[l % (LIGNES / 2)] |= code << (l / (LIGNES / 2) * 4);
                     }
-                    let (echelle, minimum) = (lire_f32(bloc, 8 + 4 * j), lire_f32(bloc, 40 + 4 * j));
+                    let nombre = |debut: usize| lire_f32(bloc, debut + 4 * j);
+                    let (echelle, minimum) = (nombre(COLONNES), nombre(COLONNES * 5));
                     let echelle = (f16::from_f32(echelle), f16::from_f32(minimum + zero as f32 * echelle));
                     fini &= echelle.0.is_finite() && echelle.1.is_finite();
                     for place in self.plan.places(i * LIGNES + l, k) {
