@@ -57,13 +57,7 @@ mod tests {
 
     fn choix(nom: &str, forme: &[usize], spec: SpecPoids, plongement: Option<SpecPoids>) -> SpecPoids {
         let octets = Projection::possedee(vec![]).vue(0..0).unwrap();
-        let vue = VueTenseur {
-            nom: nom.into(),
-            spec: SpecPoids::F32,
-            forme: forme.to_vec(),
-            octets,
-            regroupement: None,
-        };
+        let vue = VueTenseur::nouvelle(nom, SpecPoids::F32, forme, octets);
         let tenseur = TenseurSource { nom: nom.into(), vue, retouche: Retouche::default() };
         choisir(&tenseur, Reglages { spec, plongement })
     }

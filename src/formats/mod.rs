@@ -31,6 +31,11 @@ pub struct VueTenseur {
 }
 
 impl VueTenseur {
+    /// Un tenseur dont les blocs disent tout.
+    pub fn nouvelle(nom: &str, spec: SpecPoids, forme: &[usize], octets: Octets) -> Self {
+        Self { nom: nom.to_owned(), spec, forme: forme.to_vec(), octets, regroupement: None }
+    }
+
     /// Nombre de poids.
     pub fn nb_poids(&self) -> usize {
         self.forme.iter().product()

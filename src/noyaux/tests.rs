@@ -34,7 +34,7 @@ fn octets_d_essai(spec: SpecPoids, lignes: usize, colonnes: usize) -> Vec<u8> {
 /// Réemballe des octets comme s'ils venaient d'un fichier.
 fn reemballer(equipe: &mut Equipe, spec: SpecPoids, octets: &[u8], forme: [usize; 2]) -> Resultat<Matrice> {
     let octets = Projection::possedee(octets.to_vec()).vue(0..octets.len()).unwrap();
-    let vue = VueTenseur { nom: "blk.0.x".into(), spec, forme: forme.to_vec(), octets, regroupement: None };
+    let vue = VueTenseur::nouvelle("blk.0.x", spec, &forme, octets);
     reemballage::reemballer(equipe, &vue, "essai.gguf")
 }
 

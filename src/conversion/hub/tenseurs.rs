@@ -98,13 +98,7 @@ fn tenseur_f32(nom: &str, valeurs: &[f32]) -> Resultat<TenseurSource> {
     let octets = Projection::possedee(octets)
         .vue(0..taille)
         .ok_or_else(|| Erreur::modele(nom, "vue hors de la mémoire"))?;
-    let vue = VueTenseur {
-        nom: nom.into(),
-        spec: SpecPoids::F32,
-        forme: vec![valeurs.len()],
-        octets,
-        regroupement: None,
-    };
+    let vue = VueTenseur::nouvelle(nom, SpecPoids::F32, &[valeurs.len()], octets);
     Ok(TenseurSource { nom: nom.into(), vue, retouche: Retouche::default() })
 }
 

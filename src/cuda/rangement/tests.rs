@@ -14,7 +14,7 @@ fn tenseur(spec: SpecPoids, lignes: usize, colonnes: usize) -> VueTenseur {
     spec.quantifier(&valeurs, &mut octets).unwrap();
     let n = octets.len();
     let octets = Projection::possedee(octets).vue(0..n).unwrap();
-    VueTenseur { nom: "essai".into(), spec, forme: vec![lignes, colonnes], octets, regroupement: None }
+    VueTenseur::nouvelle("essai", spec, &[lignes, colonnes], octets)
 }
 
 fn rangee(d: &Disposition, vue: &VueTenseur) -> Resultat<Vec<u8>> {
@@ -84,8 +84,7 @@ fn chaque_type_assemble_range_vaut_son_decodage_a_l_arrondi_des_echelles_pres() 
         let n = octets.len();
         let colonnes = n / spec.octets_par_bloc() * spec.poids_par_bloc();
         let octets = Projection::possedee(octets).vue(0..n).unwrap();
-        let vue =
-            VueTenseur { nom: "essai".into(), spec, forme: vec![1, colonnes], octets, regroupement: None };
+        let vue = VueTenseur::nouvelle("essai", spec, &[1, colonnes], octets);
         let d = Disposition { format: Format::pour(spec), lignes: 1, colonnes };
         let rangee = rangee(&d, &vue).unwrap();
         let mut attendus = vec![0.0; colonnes];

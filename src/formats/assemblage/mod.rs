@@ -160,12 +160,10 @@ impl Conteneur for Assemblage {
     fn tenseur(&self, nom: &str) -> Resultat<Option<VueTenseur>> {
         if let Some(m) = self.matrices.get(nom) {
             let octets = Octets::calcules(m.source.clone());
+            let regroupement = m.regroupement.clone();
             return Ok(Some(VueTenseur {
-                nom: nom.to_owned(),
-                spec: m.spec,
-                forme: m.forme.to_vec(),
-                octets,
-                regroupement: m.regroupement.clone(),
+                regroupement,
+                ..VueTenseur::nouvelle(nom, m.spec, &m.forme, octets)
             }));
         }
         if self.est_cache(nom) { Ok(None) } else { self.interieur.tenseur(nom) }

@@ -183,13 +183,7 @@ impl Conteneur for Gguf {
         let octets = self
             .octets(*rang, place)
             .ok_or_else(|| Erreur::corrompu(&self.nom, format!("tenseur « {nom} » hors du fichier")))?;
-        Ok(Some(VueTenseur {
-            nom: nom.to_owned(),
-            spec,
-            forme: place.forme.clone(),
-            octets,
-            regroupement: None,
-        }))
+        Ok(Some(VueTenseur::nouvelle(nom, spec, &place.forme, octets)))
     }
 
     fn brut(&self, nom: &str) -> Option<TenseurBrut> {

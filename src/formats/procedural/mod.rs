@@ -114,12 +114,8 @@ impl Conteneur for Procedural {
     }
 
     fn tenseur(&self, nom: &str) -> Resultat<Option<VueTenseur>> {
-        Ok(self.tenseurs.get(nom).map(|(forme, recette)| VueTenseur {
-            nom: nom.to_owned(),
-            spec: recette.spec,
-            forme: forme.clone(),
-            octets: Octets::calcules(Arc::new(*recette)),
-            regroupement: None,
+        Ok(self.tenseurs.get(nom).map(|(forme, recette)| {
+            VueTenseur::nouvelle(nom, recette.spec, forme, Octets::calcules(Arc::new(*recette)))
         }))
     }
 
