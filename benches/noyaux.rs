@@ -20,6 +20,7 @@ use rasfr::noyaux::equipe::Equipe;
 use rasfr::noyaux::matrice::Matrice;
 use rasfr::noyaux::produit::{Brouillons, produit};
 use rasfr::noyaux::reemballage::reemballer;
+use rasfr::noyaux::reserve::Reserve;
 use rasfr::quant::SpecPoids;
 use rasfr::quant::affines::{Groupes, Regroupement};
 
@@ -149,7 +150,7 @@ fn matrice(equipe: &mut Equipe, spec: SpecPoids, i: usize) -> Result<Matrice> {
         octets: Octets::calcules(Arc::new(recette)),
         regroupement,
     };
-    Ok(reemballer(equipe, &vue, "réserve")?)
+    Ok(reemballer((equipe, &mut Reserve::default()), &vue, "réserve")?)
 }
 
 /// Octets du cache de troisième niveau, tels que Linux les dit (« 32768K »).

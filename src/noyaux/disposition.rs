@@ -161,6 +161,7 @@ impl Disposition {
     }
 
     /// Blocs voisins qui ont la même échelle.
+    #[inline(always)]
     pub const fn blocs_par_echelle(self) -> usize {
         match self {
             Self::G4M | Self::Nf4 | Self::Fp4 => 2,

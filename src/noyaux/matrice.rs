@@ -3,14 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use memmap2::MmapMut;
-
 use super::colonnes_libres::ColonnesLibres;
 use super::disposition::{Disposition, LIGNES};
+use super::reserve::{Morceau, Reserve};
 use crate::erreur::{Erreur, Resultat};
-
-/// Octets d'une grande page.
-const GRANDE_PAGE: usize = 2 << 20;
 
 /// Ce qu'une disposition ne dit pas.
 pub(super) enum Rangement {
@@ -29,59 +25,28 @@ pub struct Matrice {
     colonnes: usize,
     octets_tuile: usize,
     rangement: Rangement,
-    /// Pages anonymes : alignées, à zéro, données par le système à la première écriture seulement.
-    memoire: MmapMut,
+    memoire: Morceau,
 }
 
 impl Matrice {
-    /// Réserve une matrice à zéro.
+    /// Prend dans `reserve` une matrice à zéro.
     ///
     /// # Errors
     /// Mémoire refusée par le système.
-    pub(super) fn reserver(disposition: Disposition, lignes: usize, colonnes: usize) -> Resultat<Self> {
-        let octets_tuile = disposition.octets_tuile(colonnes);
-        Self::reserver_tuiles(disposition, [lignes, colonnes], octets_tuile, Rangement::Suivi)
-    }
-
-    /// Réserve une matrice à zéro dont les colonnes sont dans l'ordre `ordre`.
-    ///
-    /// # Errors
-    /// Mémoire refusée par le système.
-    pub(super) fn reserver_triee(
-        disposition: Disposition,
-        lignes: usize,
-        ordre: Arc<[u32]>,
-    ) -> Resultat<Self> {
-        let forme = [lignes, ordre.len()];
-        let octets_tuile = disposition.octets_tuile(ordre.len());
-        Self::reserver_tuiles(disposition, forme, octets_tuile, Rangement::Trie(ordre))
-    }
-
-    /// Réserve une matrice de codes, tous nuls, dont les noyaux verront des tuiles f32.
-    ///
-    /// # Errors
-    /// Mémoire refusée par le système.
-    pub(super) fn reserver_libre(lignes: usize, colonnes: usize, libres: ColonnesLibres) -> Resultat<Self> {
-        let octets_tuile = libres.plan.octets_tuile();
-        let rangement = Rangement::Libre(libres);
-        Self::reserver_tuiles(Disposition::F32, [lignes, colonnes], octets_tuile, rangement)
-    }
-
-    fn reserver_tuiles(
+    pub(super) fn prendre(
+        reserve: &mut Reserve,
         disposition: Disposition,
         [lignes, colonnes]: [usize; 2],
-        octets_tuile: usize,
         rangement: Rangement,
     ) -> Resultat<Self> {
+        let octets_tuile = match &rangement {
+            Rangement::Libre(libres) => libres.plan.octets_tuile(),
+            _ => disposition.octets_tuile(colonnes),
+        };
         let taille = lignes.div_ceil(LIGNES).checked_mul(octets_tuile);
-        let memoire = taille.and_then(|t| MmapMut::map_anon(t.max(1)).ok()).ok_or_else(|| {
+        let memoire = taille.and_then(|taille| reserve.prendre(taille)).ok_or_else(|| {
             Erreur::Usage(format!("mémoire refusée pour une matrice de {lignes} × {colonnes}"))
         })?;
-        #[cfg(target_os = "linux")]
-        if taille.is_some_and(|t| t >= GRANDE_PAGE) {
-            // Un conseil : sans grandes pages, tout marche, un peu moins vite.
-            drop(memoire.advise(memmap2::Advice::HugePage));
-        }
         Ok(Self { disposition, lignes, colonnes, octets_tuile, rangement, memoire })
     }
 

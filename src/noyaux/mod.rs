@@ -23,6 +23,7 @@ pub mod rangs;
 pub mod recompilation;
 pub mod reemballage;
 pub mod reference;
+pub mod reserve;
 mod tri;
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -11,6 +11,7 @@ use super::matrice::Matrice;
 use super::partage::Partage;
 use super::produit::{Brouillons, produit};
 use super::reemballage::{self, disposition};
+use super::reserve::Reserve;
 use super::{TableNoyaux, reference};
 use crate::erreur::Resultat;
 use crate::formats::{Projection, VueTenseur};
@@ -35,7 +36,7 @@ fn octets_d_essai(spec: SpecPoids, lignes: usize, colonnes: usize) -> Vec<u8> {
 fn reemballer(equipe: &mut Equipe, spec: SpecPoids, octets: &[u8], forme: [usize; 2]) -> Resultat<Matrice> {
     let octets = Projection::possedee(octets.to_vec()).vue(0..octets.len()).unwrap();
     let vue = VueTenseur::nouvelle("blk.0.x", spec, &forme, octets);
-    reemballage::reemballer(equipe, &vue, "essai.gguf")
+    reemballage::reemballer((equipe, &mut Reserve::default()), &vue, "essai.gguf")
 }
 
 fn hasard(n: usize, graine: u64) -> Vec<f32> {

@@ -8,6 +8,7 @@ use crate::erreur::Resultat;
 use crate::magasin::{self, Compteurs, MagasinCouches};
 use crate::moteur::{FicheMagasin, Reglages};
 use crate::noyaux::equipe::Equipe;
+use crate::noyaux::reserve::Reserve;
 
 /// Couches réemballées, gardées autant que le budget le permet.
 ///
@@ -24,14 +25,15 @@ pub(super) struct Couches {
 }
 
 impl Couches {
-    /// Réemballe, avec toute l'équipe, les premières couches que le budget peut contenir.
+    /// Réemballe, avec toute l'équipe, les premières couches que le budget peut contenir ; dans de la mémoire de `reserve`,
+    /// s'il y en a une, où elles resteront.
     ///
     /// # Errors
     /// Budget plus petit qu'une couche ; tenseur manquant, mal formé ou non fini ; mémoire refusée.
     pub(super) fn charger(
         lecteur: &Arc<Lecteur>,
         reglages: &Reglages,
-        equipe: &mut Equipe,
+        (equipe, mut reserve): (&mut Equipe, Option<&mut Reserve>),
     ) -> Resultat<Self> {
         let nb_couches = lecteur.nb_couches();
         let tailles = (0..nb_couches).map(|i| lecteur.octets(i)).collect::<Resultat<Vec<_>>>()?;
@@ -47,7 +49,7 @@ impl Couches {
         let du_prechargeur = Arc::clone(lecteur);
         // Le préchargeur travaille pendant que l'équipe calcule : il n'a que son propre fil.
         let magasin = MagasinCouches::nouveau(&reglages, move |i| {
-            du_prechargeur.matrices(i, &mut Equipe::nouvelle(1)?)
+            du_prechargeur.matrices(i, (&mut Equipe::nouvelle(1)?, None))
         })?;
         let mut couches =
             Self { magasin, lecteur: Arc::clone(lecteur), budget, depart: Compteurs::default() };
@@ -55,7 +57,8 @@ impl Couches {
         for (i, taille) in tailles.into_iter().enumerate() {
             let Some(apres) = reste.checked_sub(taille) else { break };
             reste = apres;
-            couches.emprunter(i, equipe)?;
+            let outils = (&mut *equipe, reserve.as_deref_mut());
+            couches.emprunter_avec(i, outils)?;
         }
         couches.depart = couches.magasin.compteurs();
         Ok(couches)
@@ -66,7 +69,15 @@ impl Couches {
     /// # Errors
     /// Poids non fini, mémoire refusée.
     pub(super) fn emprunter(&self, i: usize, equipe: &mut Equipe) -> Resultat<Arc<Matrices>> {
-        self.magasin.emprunter_avec(i, &mut |i| self.lecteur.matrices(i, equipe))
+        self.emprunter_avec(i, (equipe, None))
+    }
+
+    fn emprunter_avec(
+        &self,
+        i: usize,
+        (equipe, mut reserve): (&mut Equipe, Option<&mut Reserve>),
+    ) -> Resultat<Arc<Matrices>> {
+        self.magasin.emprunter_avec(i, &mut |i| self.lecteur.matrices(i, (equipe, reserve.as_deref_mut())))
     }
 
     /// Ce que le magasin a fait depuis le chargement.

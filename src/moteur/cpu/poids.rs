@@ -11,6 +11,7 @@ use crate::moteur::Reglages;
 use crate::noyaux::equipe::Equipe;
 use crate::noyaux::matrice::Matrice;
 use crate::noyaux::reemballage;
+use crate::noyaux::reserve::Reserve;
 use crate::poids::Poids;
 
 /// Petits poids d'une couche : toujours en mémoire.
@@ -63,17 +64,21 @@ impl PoidsCpu {
         annoncer_requantifies(poids);
         let lecteur = Arc::new(Lecteur { poids: poids.clone(), architecture: a.clone() });
         let table = [a.taille_vocabulaire, a.taille_cachee];
-        let tete = poids
-            .tranches(nom_tete(a), &table)?
-            .iter()
-            .filter(|_| avec_tete)
-            .map(|vue| reemballage::reemballer(equipe, vue, poids.nom()))
-            .collect::<Resultat<Vec<_>>>()?;
         let octets = (0..lecteur.nb_couches()).map(|i| lecteur.octets(i)).sum::<Resultat<usize>>()?;
+        let tete = if avec_tete { poids.tranches(nom_tete(a), &table)? } else { Vec::new() };
+        let octets_tete: usize = tete.iter().filter_map(reemballage::octets).sum();
+        // Des couches évincées une à une ne se prennent pas à la même réserve que ce qui reste.
+        let toutes = reglages.memoire.is_none();
+        let mut reserve = Reserve::nouvelle(octets_tete + if toutes { octets } else { 0 });
+        let couches = Couches::charger(&lecteur, reglages, (equipe, toutes.then_some(&mut reserve)))?;
+        let tete = tete
+            .iter()
+            .map(|vue| reemballage::reemballer((equipe, &mut reserve), vue, poids.nom()))
+            .collect::<Resultat<Vec<_>>>()?;
         Ok(Self {
             plongements: poids.tenseur("token_embd.weight", &table)?,
             vecteurs: (0..lecteur.nb_couches()).map(|i| lecteur.vecteurs(i)).collect::<Resultat<_>>()?,
-            couches: Couches::charger(&lecteur, reglages, equipe)?,
+            couches,
             norme_sortie: lecteur.norme("output_norm.weight", a.taille_cachee)?,
             octets: octets + tete.iter().map(Matrice::octets).sum::<usize>(),
             tete,
@@ -125,13 +130,25 @@ impl Lecteur {
         self.architecture.couches.len()
     }
 
-    /// Matrices de la couche `i`, réemballées par `equipe`.
+    /// Matrices de la couche `i`, réemballées par `equipe` dans de la mémoire de `reserve`, ou à elles.
     ///
     /// # Errors
     /// Tenseur manquant, mal formé ou non fini ; mémoire refusée.
-    pub(super) fn matrices(&self, i: usize, equipe: &mut Equipe) -> Resultat<Matrices> {
+    pub(super) fn matrices(
+        &self,
+        i: usize,
+        (equipe, reserve): (&mut Equipe, Option<&mut Reserve>),
+    ) -> Resultat<Matrices> {
+        let mut la_sienne;
+        let reserve = match reserve {
+            Some(reserve) => reserve,
+            None => {
+                la_sienne = Reserve::nouvelle(self.octets(i)?);
+                &mut la_sienne
+            }
+        };
         let [q, k, v, sortie, porte, montee, descente] = self.places(i);
-        let mut lire = |(nom, forme): (String, _)| self.matrice(&nom, forme, equipe);
+        let mut lire = |(nom, forme): (String, _)| self.matrice(&nom, forme, (equipe, reserve));
         Ok(Matrices {
             qkv: [lire(q)?, lire(k)?, lire(v)?],
             sortie: lire(sortie)?,
@@ -169,9 +186,14 @@ impl Lecteur {
         .map(|(nom, forme)| (format!("blk.{i}.{nom}.weight"), forme))
     }
 
-    fn matrice(&self, nom: &str, forme: [usize; 2], equipe: &mut Equipe) -> Resultat<Matrice> {
+    fn matrice(
+        &self,
+        nom: &str,
+        forme: [usize; 2],
+        outils: (&mut Equipe, &mut Reserve),
+    ) -> Resultat<Matrice> {
         let vue = self.poids.tenseur(nom, &forme)?;
-        reemballage::reemballer(equipe, &vue, self.poids.nom())
+        reemballage::reemballer(outils, &vue, self.poids.nom())
     }
 
     fn vecteurs(&self, i: usize) -> Resultat<Vecteurs> {

@@ -11,6 +11,7 @@ use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::equipe::Equipe;
 use crate::noyaux::produit::{Brouillons, produit};
 use crate::noyaux::reemballage;
+use crate::noyaux::reserve::Reserve;
 use crate::quant::SpecPoids;
 
 /// Matrice d'essai dont échelles et minimums, qu'un f16 porte, suivent `regroupement`.
@@ -92,7 +93,8 @@ fn des_groupes_epars_donnent_le_produit_des_poids_decodes_a_chaque_niveau() {
                 let vue = vue([lignes, n], regroupement.clone());
                 let mut poids = vec![0.0; lignes * n];
                 vue.spec.dequantifier(&vue.octets, &mut poids).unwrap();
-                let m = reemballage::reemballer(&mut equipe, &vue, "essai").unwrap();
+                let m =
+                    reemballage::reemballer((&mut equipe, &mut Reserve::default()), &vue, "essai").unwrap();
                 assert!(m.colonnes_libres().is_some());
                 assert_eq!(Some(m.octets()), reemballage::octets(&vue), "{regroupement:?}");
                 for niveau in Niveau::disponibles() {
@@ -119,14 +121,20 @@ fn un_regroupement_d_une_autre_matrice_est_refuse() {
     let mut equipe = Equipe::nouvelle(1).unwrap();
     for faux in [colonnes(4, 0..7), Regroupement { bits: 4, groupes: Groupes::Lignes(0) }] {
         let vue = VueTenseur { regroupement: Some(faux), ..vue([2, 8], colonnes(4, 0..8)) };
-        let message = reemballage::reemballer(&mut equipe, &vue, "essai").err().unwrap().to_string();
+        let message = reemballage::reemballer((&mut equipe, &mut Reserve::default()), &vue, "essai")
+            .err()
+            .unwrap()
+            .to_string();
         assert!(message.contains("blk.0.x"), "{message}");
     }
     let mut octets = vue([2, 8], colonnes(4, 0..8)).octets.to_vec();
     octets[8..12].copy_from_slice(&1e9f32.to_le_bytes());
     let octets = Projection::possedee(octets).vue(0..144).unwrap();
     let vue = VueTenseur { octets, ..vue([2, 8], colonnes(4, 0..8)) };
-    let message = reemballage::reemballer(&mut equipe, &vue, "essai").err().unwrap().to_string();
+    let message = reemballage::reemballer((&mut equipe, &mut Reserve::default()), &vue, "essai")
+        .err()
+        .unwrap()
+        .to_string();
     assert!(message.contains("f16"), "{message}");
 }
 
@@ -143,7 +151,7 @@ fn les_fichiers_aux_groupes_epars_gardent_leurs_quatre_bits() {
         let vue =
             assemblage::ouvrir_hub(fichier.clone(), &cas[nom]).unwrap().tenseur("m.weight").unwrap().unwrap();
         assert!(!reemballage::est_requantifie(&vue), "{nom}");
-        let m = reemballage::reemballer(&mut equipe, &vue, nom).unwrap();
+        let m = reemballage::reemballer((&mut equipe, &mut Reserve::default()), &vue, nom).unwrap();
         // Rien qui ait huit bits : une échelle et un minimum f16 pour 32 poids, ou à part pour 8 dans la troisième.
         let a_part = m.octets() - m.octets_tuile() * m.nb_tuiles();
         assert!((m.octets() - a_part) * 8 <= m.lignes() * m.colonnes() * 5, "{nom}");

@@ -19,6 +19,7 @@ use super::disposition::{BLOC, Disposition, LIGNES};
 use super::equipe::Equipe;
 use super::matrice::{Matrice, Rangement};
 use super::partage::Partage;
+use super::reserve::Reserve;
 use crate::erreur::{Erreur, Resultat};
 use crate::formats::VueTenseur;
 use crate::quant::SpecPoids;
@@ -108,27 +109,31 @@ fn prevoir(vue: &VueTenseur, lignes: usize, colonnes: usize) -> Option<Prevu> {
     Plan::nouveau([lignes, colonnes], regroupement).map(Prevu::Libre)
 }
 
-/// Réemballe la matrice `[lignes, colonnes]` de `vue` ; `fichier` sert aux messages.
+/// Réemballe la matrice `[lignes, colonnes]` de `vue` dans de la mémoire de `reserve` ; `fichier` sert aux messages.
 ///
 /// Les pages du fichier sont rendues au système à mesure : une matrice n'est jamais deux fois en mémoire.
 ///
 /// # Errors
 /// Ce n'est pas une matrice de cette taille, poids non fini, mémoire refusée.
-pub fn reemballer(equipe: &mut Equipe, vue: &VueTenseur, fichier: &str) -> Resultat<Matrice> {
+pub fn reemballer(
+    (equipe, reserve): (&mut Equipe, &mut Reserve),
+    vue: &VueTenseur,
+    fichier: &str,
+) -> Resultat<Matrice> {
     let refus = |detail: &str| Erreur::modele(fichier, format!("le tenseur « {} » {detail}", vue.nom));
     let &[lignes, colonnes] = vue.forme.as_slice() else { return Err(refus("n'est pas une matrice")) };
     let taille_fausse = || refus(&format!("n'a pas la taille de {lignes} lignes de {colonnes} poids"));
     let par_ligne =
         vue.spec.octets_pour(colonnes).filter(|o| o.checked_mul(lignes) == Some(vue.octets.len()));
     let par_ligne = par_ligne.ok_or_else(taille_fausse)?;
-    let mut matrice = match prevoir(vue, lignes, colonnes).ok_or_else(taille_fausse)? {
-        Prevu::Suivi(disposition) => Matrice::reserver(disposition, lignes, colonnes)?,
-        Prevu::Trie(disposition, ordre) => Matrice::reserver_triee(disposition, lignes, ordre)?,
-        Prevu::Libre(plan) => Matrice::reserver_libre(lignes, colonnes, ColonnesLibres::nouvelles(plan))?,
+    let (disposition, rangement) = match prevoir(vue, lignes, colonnes).ok_or_else(taille_fausse)? {
+        Prevu::Suivi(disposition) => (disposition, Rangement::Suivi),
+        Prevu::Trie(disposition, ordre) => (disposition, Rangement::Trie(ordre)),
+        Prevu::Libre(plan) => (Disposition::F32, Rangement::Libre(ColonnesLibres::nouvelles(plan))),
     };
+    let mut matrice = Matrice::prendre(reserve, disposition, [lignes, colonnes], rangement)?;
     let (nb_tuiles, octets_tuile) = (matrice.nb_tuiles(), matrice.octets_tuile());
     let fini = AtomicBool::new(true);
-    let disposition = matrice.disposition();
     let (tuiles, rangement) = matrice.a_remplir();
     let (tuiles, vers) = (Partage::nouveau(tuiles), Vers::nouveau(disposition, rangement));
     let grain_max = (MORCEAU_MAX / (LIGNES * par_ligne).max(1)).max(GRAIN_MIN);

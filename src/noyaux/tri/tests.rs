@@ -5,6 +5,7 @@ use crate::formats::{Projection, VueTenseur};
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::produit::{Brouillons, Decoupe, produit, produit_suivi};
 use crate::noyaux::reemballage::reemballer;
+use crate::noyaux::reserve::Reserve;
 use crate::quant::SpecPoids;
 use crate::quant::affines::{Groupes, Regroupement};
 
@@ -92,7 +93,8 @@ fn des_colonnes_triees_donnent_les_memes_bits_que_rangees_par_le_fichier() {
     for (groupe, forme) in [(64, [50, 320]), (32, [33, 96]), (64, [16, 64])] {
         let ordre = ordre(forme[1], 7, groupe);
         let vues = paire(forme, &ordre, groupe);
-        let [epars, suivis] = vues.each_ref().map(|v| reemballer(&mut equipe, v, "essai").unwrap());
+        let [epars, suivis] =
+            vues.each_ref().map(|v| reemballer((&mut equipe, &mut Reserve::default()), v, "essai").unwrap());
         assert_eq!(epars.octets(), suivis.octets() + 4 * forme[1]);
         assert_eq!(Some(epars.octets()), crate::noyaux::reemballage::octets(&vues[0]));
         for niveau in Niveau::disponibles() {
@@ -113,7 +115,8 @@ fn des_matrices_triees_chacune_a_sa_facon_se_multiplient_ensemble() {
     let mut equipe = Equipe::nouvelle(2).unwrap();
     let matrices = [(7, 48), (1, 32), (11, 48), (7, 16)].map(|(pas, lignes)| {
         let [epars, suivis] = paire([lignes, 192], &ordre(192, pas, 64), 64);
-        reemballer(&mut equipe, if pas == 1 { &suivis } else { &epars }, "essai").unwrap()
+        reemballer((&mut equipe, &mut Reserve::default()), if pas == 1 { &suivis } else { &epars }, "essai")
+            .unwrap()
     });
     let toutes = matrices.each_ref();
     for niveau in Niveau::disponibles().filter(|n| *n != Niveau::Amx) {
