@@ -80,6 +80,12 @@ impl<T> Interieur<T> {
         self.prendre(i)
     }
 
+    /// La couche `i` si elle est là.
+    pub(super) fn apercevoir(&self, i: usize) -> Option<Arc<T>> {
+        let Place::Presente { couche, .. } = self.places.get(i)? else { return None };
+        Some(Arc::clone(couche))
+    }
+
     /// Emprunte la couche `i` si elle est là, sans rien compter.
     pub(super) fn prendre(&mut self, i: usize) -> Option<Arc<T>> {
         let Place::Presente { couche, neuve } = &mut self.places[i] else { return None };

@@ -125,6 +125,11 @@ impl<T: Send + Sync + 'static> MagasinCouches<T> {
         resultat
     }
 
+    /// La couche `i` si elle est là, sans l'emprunter : rien n'est compté, et la politique n'en sait rien.
+    pub fn apercevoir(&self, i: usize) -> Option<Arc<T>> {
+        self.partage.verrouiller().apercevoir(i)
+    }
+
     /// Compteurs depuis l'ouverture.
     pub fn compteurs(&self) -> Compteurs {
         self.partage.verrouiller().compteurs

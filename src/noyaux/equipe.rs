@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use super::attente::Attente;
 use super::partage::Partage;
 use crate::erreur::{Erreur, Resultat};
 
@@ -74,6 +75,7 @@ struct Commun {
     arret: AtomicBool,
     dorment: Vec<AtomicBool>,
     parts: Vec<Part>,
+    attentes: Vec<Attente>,
     panique: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
@@ -103,6 +105,7 @@ impl Equipe {
             arret: AtomicBool::new(false),
             dorment: (1..nb_fils).map(|_| AtomicBool::new(false)).collect(),
             parts: (0..nb_fils).map(|_| Part::default()).collect(),
+            attentes: (0..nb_fils).map(|_| Attente::default()).collect(),
             panique: Mutex::new(None),
         });
         let mut equipe = Self { commun: Arc::clone(&commun), fils: Vec::with_capacity(nb_fils - 1) };
@@ -145,7 +148,7 @@ impl Equipe {
         commun.ordre.fetch_add(1, Ordering::SeqCst);
         self.reveiller();
         let resultat = catch_unwind(AssertUnwindSafe(|| tache(0)));
-        attendre(|| commun.restants.load(Ordering::Acquire) == 0);
+        attendre(&commun.attentes[0], || commun.restants.load(Ordering::Acquire) == 0);
         let panique = commun.panique.lock().ok().and_then(|mut p| p.take());
         if let Some(panique) = resultat.err().or(panique) {
             resume_unwind(panique);
@@ -168,7 +171,7 @@ impl Equipe {
         let parts = &self.commun.parts;
         let n = parts.len();
         for (rang, part) in parts.iter().enumerate() {
-            part.donner(rang * nombre / n..(rang + 1) * nombre / n);
+            part.donner(part_de(nombre, rang, n));
         }
         self.lancer(&|rang| {
             for i in 0..n {
@@ -177,6 +180,14 @@ impl Equipe {
                 }
             }
         });
+    }
+
+    /// Annonce à chaque fil, d'après son rang, ce qu'il lira d'abord au prochain produit : il le demande d'avance dès qu'il
+    /// attend.
+    pub fn annoncer<'a>(&mut self, tranches: impl Fn(usize) -> [&'a [u8]; 2]) {
+        for (rang, attente) in self.commun.attentes.iter().enumerate() {
+            attente.annoncer(tranches(rang));
+        }
     }
 
     /// Donne chaque ligne de `largeur` valeurs de `a` et de `b` à un fil, avec son rang.
@@ -248,7 +259,9 @@ impl Commun {
             if self.ordre.load(Ordering::Acquire) != vu {
                 return;
             }
-            std::hint::spin_loop();
+            if !self.attentes[rang].avancer() {
+                std::hint::spin_loop();
+            }
         }
         let dort = &self.dorment[rang - 1];
         dort.store(true, Ordering::SeqCst);
@@ -260,10 +273,18 @@ impl Commun {
     }
 }
 
+/// Part du fil `rang`, sur `fils`, de `nombre` choses à faire.
+pub(super) fn part_de(nombre: usize, rang: usize, fils: usize) -> Range<usize> {
+    rang * nombre / fils..(rang + 1) * nombre / fils
+}
+
 /// Tourne jusqu'à ce que `pret` soit vrai, en cédant le processeur si cela dure.
-fn attendre(pret: impl Fn() -> bool) {
+fn attendre(attente: &Attente, pret: impl Fn() -> bool) {
     let mut tours = 0;
     while !pret() {
+        if attente.avancer() {
+            continue;
+        }
         tours += 1;
         if tours > TOURS_AVANT_CESSION {
             std::thread::yield_now();

@@ -8,6 +8,7 @@ pub mod activations;
 pub mod aiguillage;
 #[cfg(target_arch = "aarch64")]
 mod arm;
+mod attente;
 mod colonnes_libres;
 pub mod dictionnaire;
 pub mod disposition;
@@ -70,6 +71,16 @@ pub fn demander<T>(nombres: &[T]) {
     x86::demander(nombres.as_ptr().cast(), size_of_val(nombres));
     #[cfg(not(target_arch = "x86_64"))]
     let _ = nombres;
+}
+
+/// Demande au processeur, pour son cache de niveau 2, les lignes de cache de `octets` octets à l'adresse `debut`, que
+/// rien n'oblige à exister.
+#[inline(always)]
+fn demander_loin(debut: usize, octets: usize) {
+    #[cfg(target_arch = "x86_64")]
+    x86::demander_loin(debut, octets);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (debut, octets);
 }
 
 /// Les noyaux d'un niveau d'instructions.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::TableNoyaux;
 use super::activations::{Activations, LARGEUR, Panneau, Panneaux};
 use super::disposition::LIGNES;
-use super::equipe::Equipe;
+use super::equipe::{Equipe, part_de};
 use super::large::{self, Bande};
 use super::matrice::Matrice;
 use super::partage::Partage;
@@ -167,6 +167,43 @@ pub fn produit_suivi<M: Borrow<Matrice> + Sync>(
     });
 }
 
+/// Annonce à l'équipe un produit d'un jeton seul qui viendra ensuite.
+pub fn annoncer<M: Borrow<Matrice>>(equipe: &mut Equipe, matrices: &[M], decoupe: Decoupe) {
+    let fils = equipe.nb_fils();
+    equipe.annoncer(|rang| {
+        let part = |nb_tuiles: usize, tuiles: usize| {
+            let articles = part_de(nb_tuiles.div_ceil(tuiles), rang, fils);
+            articles.start * tuiles..nb_tuiles.min(articles.end * tuiles)
+        };
+        let mut tranches = [&[][..]; 2];
+        match decoupe {
+            Decoupe::DeFront(tuiles) => {
+                for (tranche, m) in tranches.iter_mut().zip(matrices) {
+                    let m = m.borrow();
+                    *tranche = m.tuiles(part(m.nb_tuiles(), tuiles.clamp(1, m.nb_tuiles().max(1))));
+                }
+            }
+            Decoupe::BoutABout(tuiles) => {
+                let nb_tuiles = matrices.iter().map(|m| m.borrow().nb_tuiles()).sum();
+                let part = part(nb_tuiles, tuiles.clamp(1, nb_tuiles.max(1)));
+                let (mut avant, mut places) = (0, tranches.iter_mut());
+                for m in matrices {
+                    let m = m.borrow();
+                    let borner = |t: usize| t.clamp(avant, avant + m.nb_tuiles()) - avant;
+                    let tuiles = borner(part.start)..borner(part.end);
+                    if !tuiles.is_empty()
+                        && let Some(place) = places.next()
+                    {
+                        *place = m.tuiles(tuiles);
+                    }
+                    avant += m.nb_tuiles();
+                }
+            }
+        }
+        tranches
+    });
+}
+
 fn aplatir(rangees: &mut [Rangee]) -> &mut [f32] {
     // SAFETY: une rangée n'est que seize nombres, sans rembourrage.
     unsafe { std::slice::from_raw_parts_mut(rangees.as_mut_ptr().cast(), rangees.len() * LIGNES) }
@@ -223,6 +260,9 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
 
     /// Articles donnés à un fil à la fois.
     fn grain(&self, fils: usize) -> usize {
+        if self.entrees.nb_jetons() == 1 {
+            return 1;
+        }
         (self.nb_articles / (MORCEAUX_PAR_FIL * fils)).clamp(1, (GRAIN_MAX / self.tuiles).max(1))
     }
 

@@ -80,6 +80,11 @@ impl Couches {
         self.magasin.emprunter_avec(i, &mut |i| self.lecteur.matrices(i, (equipe, reserve.as_deref_mut())))
     }
 
+    /// Matrices de la couche `i` si elles sont déjà en mémoire, pour savoir où elles sont ; à rendre avant d'emprunter.
+    pub(super) fn apercevoir(&self, i: usize) -> Option<Arc<Matrices>> {
+        self.magasin.apercevoir(i)
+    }
+
     /// Ce que le magasin a fait depuis le chargement.
     pub(super) fn fiche(&self) -> FicheMagasin {
         FicheMagasin {

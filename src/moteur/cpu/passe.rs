@@ -5,6 +5,7 @@ use super::attention::{Contexte, Tranches};
 use super::cache::Cache;
 use super::poids::Matrices;
 use crate::erreur::Resultat;
+use crate::modele::Architecture;
 use crate::modele::architecture::{Activation, StyleRope};
 use crate::moteur::Entree;
 use crate::noyaux::TableNoyaux;
@@ -12,7 +13,7 @@ use crate::noyaux::activations::Activations;
 use crate::noyaux::disposition::{BLOC, LIGNES};
 use crate::noyaux::kv;
 use crate::noyaux::partage::Partage;
-use crate::noyaux::produit::{Brouillons, Decoupe, produit, produit_suivi};
+use crate::noyaux::produit::{Brouillons, Decoupe, annoncer, produit, produit_suivi};
 
 /// Tuiles de lignes dont les sorties font un bloc de colonnes du produit suivant.
 const TUILES_PAR_BLOC: usize = BLOC / LIGNES;
@@ -93,7 +94,7 @@ impl Cpu {
             self.projeter(i, &couche, cache);
             self.attention(i, &couche, cache);
             self.lire_sous_couche(i, &couche, SousCouche::Mlp);
-            self.mlp(&couche);
+            self.mlp(i, &couche);
         }
         for place in &self.plan.places {
             cache.longueurs[place.sequence] = place.position + 1;
@@ -193,10 +194,11 @@ impl Cpu {
                 _ => unsafe { ecriture.ecrire_valeur(place(premiere_valeur), tete) },
             }
         };
-        // Des têtes qui ne font pas des tuiles entières se traitent toutes d'un coup.
-        let tuiles = if dim.is_multiple_of(LIGNES) { dim / LIGNES } else { usize::MAX };
         let matrices = couche.qkv.each_ref();
-        let travail = (matrices.as_slice(), Decoupe::BoutABout(tuiles));
+        let travail = (matrices.as_slice(), par_tetes(a));
+        if plan.places.len() == 1 {
+            annoncer(equipe, &[&couche.sortie], Decoupe::BoutABout(1));
+        }
         let outils = (equipe, &mut tampons.produits);
         produit_suivi(table, outils, travail, &mut tampons.entree, &|article, jeton, [y, _]| {
             for (t, tete) in y.chunks_exact_mut(dim).enumerate() {
@@ -221,12 +223,15 @@ impl Cpu {
         let n = plan.places.len();
         let ecriture = tampons.melange.preparer(n, a.taille_q(), table.formes([sortie], n));
         contexte.calculer(equipe, (brouillons, &mut tampons.tranches), &mut tampons.y, &ecriture);
+        if n == 1 {
+            annoncer(equipe, &couche.porte_montee, Decoupe::DeFront(TUILES_PAR_BLOC));
+        }
         produit(table, (equipe, &mut tampons.produits), &[sortie], &mut tampons.melange, &mut tampons.t);
     }
 
     /// MLP à porte, dans `t`.
-    fn mlp(&mut self, couche: &Matrices) {
-        let Self { architecture: a, table, equipe, plan, tampons, .. } = self;
+    fn mlp(&mut self, i: usize, couche: &Matrices) {
+        let Self { architecture: a, table, equipe, poids, plan, tampons, .. } = self;
         let m = a.taille_intermediaire;
         let n = plan.places.len();
         let formes = table.formes([&couche.descente], n);
@@ -234,6 +239,9 @@ impl Cpu {
         let ecriture = tampons.melange.preparer(n, m, formes);
         let matrices = couche.porte_montee.each_ref();
         let travail = (matrices.as_slice(), Decoupe::DeFront(blocs * TUILES_PAR_BLOC));
+        if n == 1 {
+            annoncer(equipe, &[&couche.descente], Decoupe::BoutABout(1));
+        }
         let outils = (&mut *equipe, &mut tampons.produits);
         produit_suivi(table, outils, travail, &mut tampons.entree, &|article, jeton, [porte, montee]| {
             match a.activation {
@@ -243,6 +251,12 @@ impl Cpu {
             // SAFETY: un article n'est traité que par un fil ; ses colonnes sont les siennes.
             unsafe { table.ranger(porte, (jeton, article * blocs * BLOC), &ecriture) };
         });
+        if n == 1 {
+            match poids.couches.apercevoir(i + 1) {
+                Some(suivante) => annoncer(equipe, &suivante.qkv, par_tetes(a)),
+                None => annoncer(equipe, &poids.tete, Decoupe::BoutABout(1)),
+            }
+        }
         let outils = (equipe, &mut tampons.produits);
         produit(table, outils, &[&couche.descente], &mut tampons.melange, &mut tampons.t);
     }
@@ -270,6 +284,11 @@ impl Cpu {
         });
         produit(table, (equipe, &mut tampons.produits), &poids.tete, &mut tampons.entree, logits);
     }
+}
+
+/// Découpe de requêtes, clés et valeurs : par têtes, ou toutes d'un coup si elles ne font pas des tuiles entières.
+fn par_tetes(a: &Architecture) -> Decoupe {
+    Decoupe::BoutABout(if a.dim_tete.is_multiple_of(LIGNES) { a.dim_tete / LIGNES } else { usize::MAX })
 }
 
 /// Blocs de sorties d'un article du MLP : plusieurs se rangent ensemble plus vite qu'un à un.

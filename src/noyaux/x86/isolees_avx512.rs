@@ -20,29 +20,52 @@ const REDECODEE: usize = Disposition::E4 as usize;
 pub(super) unsafe fn isoler<const D: usize>(tuile: &[u8], isolees: &[Isolee], sorties: &mut [[f32; LIGNES]]) {
     let disposition = const { Disposition::TOUTES[D] };
     let niveaux = Dictionnaire::de(disposition).map_or([0.0; LIGNES], |d| d.niveaux);
-    let sorties = sorties.as_mut_ptr().cast::<[f32; LIGNES]>();
-    // SAFETY: seize nombres ; puis, promis par l'appelant, un bloc de la tuile et une sortie.
+    let (seul, sorties) = (sorties.len() == 1, sorties.as_mut_ptr());
+    // SAFETY: seize nombres ; puis, promis par l'appelant, une colonne de la tuile et une sortie.
     unsafe {
         let niveaux = _mm512_loadu_ps(niveaux.as_ptr());
-        let (mut colonne, mut poids) = (u32::MAX, niveaux);
+        if seul {
+            // Sa sortie ne quitte pas un registre.
+            let mut sortie = _mm512_loadu_ps(sorties.cast());
+            for i in isolees {
+                let poids = poids::<D>(tuile.as_ptr(), i.colonne as usize, niveaux);
+                sortie = _mm512_fmadd_ps(poids, _mm512_set1_ps(i.valeur), sortie);
+            }
+            return _mm512_storeu_ps(sorties.cast(), sortie);
+        }
+        let (mut colonne, mut decodee) = (u32::MAX, niveaux);
         for i in isolees {
             if D == REDECODEE || i.colonne != colonne {
                 colonne = i.colonne;
-                let (b, rang) = (colonne as usize / BLOC, colonne as usize % BLOC);
-                let codes = codes::<D>(tuile.as_ptr().add(disposition.codes(b)), rang);
-                let niveau = match disposition {
-                    Disposition::Nf4 | Disposition::Fp4 => _mm512_permutexvar_ps(codes, niveaux),
-                    _ => _mm512_cvtepi32_ps(codes),
-                };
-                let (echelle, decalage) = affine::<D>(tuile.as_ptr(), b, rang);
-                poids = _mm512_fmadd_ps(niveau, echelle, decalage);
+                decodee = poids::<D>(tuile.as_ptr(), colonne as usize, niveaux);
             }
             let sortie = sorties.add(i.jeton as usize).cast();
             _mm512_storeu_ps(
                 sortie,
-                _mm512_fmadd_ps(poids, _mm512_set1_ps(i.valeur), _mm512_loadu_ps(sortie)),
+                _mm512_fmadd_ps(decodee, _mm512_set1_ps(i.valeur), _mm512_loadu_ps(sortie)),
             );
         }
+    }
+}
+
+/// Poids de la colonne `colonne`.
+///
+/// # Safety
+/// La colonne est dans la tuile, de la disposition `D`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+unsafe fn poids<const D: usize>(tuile: *const u8, colonne: usize, niveaux: __m512) -> __m512 {
+    let disposition = const { Disposition::TOUTES[D] };
+    let (b, rang) = (colonne / BLOC, colonne % BLOC);
+    // SAFETY: un bloc de la tuile.
+    unsafe {
+        let codes = codes::<D>(tuile.add(disposition.codes(b)), rang);
+        let niveau = match disposition {
+            Disposition::Nf4 | Disposition::Fp4 => _mm512_permutexvar_ps(codes, niveaux),
+            _ => _mm512_cvtepi32_ps(codes),
+        };
+        let (echelle, decalage) = affine::<D>(tuile, b, rang);
+        _mm512_fmadd_ps(niveau, echelle, decalage)
     }
 }
 

@@ -13,10 +13,10 @@ mod groupes_avx2;
 mod groupes_avx512;
 mod isolees_avx512;
 
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 
 /// De combien lire d'avance quand un jeton est seul, en octets.
-const AVANCE: usize = 4 << 10;
+const AVANCE: usize = 512;
 
 /// Demande les lignes de cache qui suivent d'[`AVANCE`] les `octets` octets lus à `debut`.
 #[inline(always)]
@@ -30,6 +30,15 @@ pub(super) fn demander(debut: *const u8, octets: usize) {
     for i in (0..octets).step_by(64) {
         // SAFETY: un préchargement n'accède à rien : une adresse hors de la matrice est sans effet.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(debut.wrapping_add(i).cast()) };
+    }
+}
+
+/// Comme [`demander`], pour le cache de niveau 2, d'une adresse que rien n'oblige à exister.
+#[inline(always)]
+pub(super) fn demander_loin(debut: usize, octets: usize) {
+    for adresse in (debut..debut + octets).step_by(64) {
+        // SAFETY: un préchargement n'accède à rien.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::without_provenance(adresse)) };
     }
 }
 
