@@ -5,6 +5,8 @@
 //! ligne d'une tuile, que se partagent les colonnes ou les lignes d'un même groupe. Les noyaux en voient des tuiles f32,
 //! décodées par morceaux qui ne quittent pas le premier cache.
 
+use std::ops::Range;
+
 use super::TableNoyaux;
 use super::activations::{LARGEUR, Panneau};
 use super::aiguillage::Niveau;
@@ -225,15 +227,23 @@ fn codes<const BITS: usize>(octets: &[u8]) -> Voies {
 }
 
 impl TableNoyaux {
-    /// Produit de la tuile `i` d'une matrice par `panneau` : `sorties[c][ligne]`.
+    /// Produit de tuiles d'une matrice par `panneau`, comme [`Self::produit`] ; plusieurs seulement pour un jeton seul.
     ///
     /// # Panics
     /// Les longueurs ne correspondent pas.
     #[inline]
-    pub fn produit_de(&self, m: &Matrice, i: usize, panneau: &Panneau<'_>, sorties: &mut [Voies]) {
-        match m.colonnes_libres() {
-            None => self.produit(m.disposition(), m.tuile(i), m.colonnes(), panneau, sorties),
-            Some(libres) => self.produit_libre((m, libres, i), panneau, sorties),
+    pub fn produit_de(
+        &self,
+        m: &Matrice,
+        tuiles: Range<usize>,
+        panneau: &Panneau<'_>,
+        sorties: &mut [Voies],
+    ) {
+        let Some(libres) = m.colonnes_libres() else {
+            return self.produit(m.disposition(), m.tuiles(tuiles), m.colonnes(), panneau, sorties);
+        };
+        for (i, sorties) in tuiles.zip(sorties.chunks_exact_mut(panneau.largeur)) {
+            self.produit_libre((m, libres, i), panneau, sorties);
         }
     }
 

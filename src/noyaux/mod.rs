@@ -218,7 +218,8 @@ impl TableNoyaux {
         self.niveau
     }
 
-    /// Produit d'une tuile rangée selon `disposition` par `panneau` : `sorties[c][ligne]`.
+    /// Produit d'une tuile rangée selon `disposition` par `panneau` : `sorties[c][ligne]`. Pour un jeton seul, de plusieurs
+    /// tuiles qui se suivent : `sorties[tuile][ligne]`.
     ///
     /// # Panics
     /// Les longueurs ne correspondent pas.
@@ -226,31 +227,33 @@ impl TableNoyaux {
     pub fn produit(
         &self,
         disposition: Disposition,
-        tuile: &[u8],
+        tuiles: &[u8],
         colonnes: usize,
         panneau: &Panneau<'_>,
         sorties: &mut [[f32; LIGNES]],
     ) {
-        assert_eq!(tuile.len(), disposition.octets_tuile(colonnes), "taille de la tuile");
-        assert_eq!(sorties.len(), panneau.largeur, "une sortie par jeton");
+        let Panneau { largeur, codes, mesures, moities, .. } = *panneau;
+        let octets = disposition.octets_tuile(colonnes).max(1);
+        assert!(sorties.len() == largeur || largeur == 1, "une sortie par jeton, ou par tuile");
+        assert_eq!(tuiles.len() * largeur, octets * sorties.len(), "taille des tuiles");
+        let mut isolees: &[Isolee] = &[];
         if disposition.est_flottante() {
-            assert_eq!(panneau.x.len(), panneau.largeur * colonnes, "valeurs du panneau");
+            assert_eq!(panneau.x.len(), largeur * colonnes, "valeurs du panneau");
         } else {
-            let places = panneau.largeur * (colonnes / BLOC);
-            let Panneau { codes, mesures, moities, .. } = panneau;
+            let places = largeur * (colonnes / BLOC);
             let vont = codes.len() == places && mesures.len() == places && moities.len() == places;
             assert!(vont, "codes et mesures du panneau");
+            isolees = panneau.isolees.liste(largeur, colonnes);
         }
-        // SAFETY: la table n'est bâtie que si le processeur a ces instructions ; les longueurs, dont
-        // dépendent toutes les adresses lues, viennent d'être vérifiées.
-        unsafe { self.produits[disposition as usize](tuile, colonnes, panneau, sorties) }
-        if disposition.est_flottante() {
-            return;
-        }
-        let isolees = panneau.isolees.liste(sorties.len(), colonnes);
-        if !isolees.is_empty() {
-            // SAFETY: instructions présentes ; jetons et colonnes sont ceux du panneau.
-            unsafe { self.isoler[disposition as usize](tuile, isolees, sorties) }
+        for (tuile, sorties) in tuiles.chunks_exact(octets).zip(sorties.chunks_exact_mut(largeur)) {
+            // SAFETY: la table n'est bâtie que si le processeur a ces instructions ; les longueurs, dont dépendent toutes
+            // les adresses lues, viennent d'être vérifiées, et les jetons et colonnes isolés sont ceux du panneau.
+            unsafe {
+                self.produits[disposition as usize](tuile, colonnes, panneau, sorties);
+                if !isolees.is_empty() {
+                    self.isoler[disposition as usize](tuile, isolees, sorties);
+                }
+            }
         }
     }
 

@@ -108,6 +108,12 @@ pub fn produit<M: Borrow<Matrice> + Sync>(
     equipe.partager(produit.nb_articles, produit.grain(fils), &|fil, articles| {
         // SAFETY: chaque fil a son brouillon.
         let Brouillon { tuile, .. } = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
+        if entrees.nb_jetons() == 1 {
+            let places = produit.premiere(articles.start)..produit.premiere(articles.end);
+            // SAFETY: les sorties d'un article ne sont écrites que par le fil qui l'a calculé.
+            produit.calculer_seul(articles, &entrees.panneau(0), unsafe { sortie.plage(places) });
+            return;
+        }
         for panneau in 0..entrees.nombre() {
             let lu = entrees.panneau(panneau);
             for article in articles.clone() {
@@ -147,6 +153,14 @@ pub fn produit_suivi<M: Borrow<Matrice> + Sync>(
     equipe.partager(produit.nb_articles, produit.grain(fils), &|fil, articles| {
         // SAFETY: chaque fil a son brouillon.
         let Brouillon { tuile, sorties, .. } = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
+        if entrees.nb_jetons() == 1 {
+            let (lu, y) = (entrees.panneau(0), aplatir(sorties));
+            for article in articles {
+                let lignes = produit.calculer_seul(article..article + 1, &lu, y);
+                suite(article, 0, produit.separer(&mut y[..lignes]));
+            }
+            return;
+        }
         let sorties = Partage::nouveau(aplatir(sorties));
         for panneau in 0..entrees.nombre() {
             let lu = entrees.panneau(panneau);
@@ -260,24 +274,27 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
 
     /// Articles donnés à un fil à la fois.
     fn grain(&self, fils: usize) -> usize {
-        if self.entrees.nb_jetons() == 1 {
-            return 1;
-        }
         (self.nb_articles / (MORCEAUX_PAR_FIL * fils)).clamp(1, (GRAIN_MAX / self.tuiles).max(1))
     }
 
-    /// Donne à `travail` les tuiles d'un article : matrice, rang, et rang de leur première ligne parmi celles de l'article.
-    /// Rend le nombre de ces lignes.
+    /// Donne à `travail` les tuiles d'articles qui se suivent (un seul s'ils sont de front) : matrice, rangs, et rang de leur
+    /// première ligne parmi celles des articles. Rend le nombre de ces lignes.
     #[inline(always)]
-    fn parcourir(&self, article: usize, mut travail: impl FnMut(&'a Matrice, usize, usize)) -> usize {
-        let voulues = article * self.tuiles..(article + 1) * self.tuiles;
+    fn parcourir(
+        &self,
+        articles: Range<usize>,
+        mut travail: impl FnMut(&'a Matrice, Range<usize>, usize),
+    ) -> usize {
+        let voulues = articles.start * self.tuiles..articles.end * self.tuiles;
         let (mut avant, mut ligne) = (0, 0);
         for m in self.matrices {
             let m = m.borrow();
             let borner = |t: usize| t.clamp(avant, avant + m.nb_tuiles()) - avant;
-            for i in borner(voulues.start)..borner(voulues.end) {
-                travail(m, i, ligne);
-                ligne += m.lignes_de(i);
+            let tuiles = borner(voulues.start)..borner(voulues.end);
+            if !tuiles.is_empty() {
+                let lignes = m.lignes().min(tuiles.end * LIGNES) - tuiles.start * LIGNES;
+                travail(m, tuiles, ligne);
+                ligne += lignes;
             }
             if let Decoupe::BoutABout(_) = self.decoupe {
                 avant += m.nb_tuiles();
@@ -299,6 +316,12 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
         lignes + tuile * LIGNES
     }
 
+    /// Entrées d'un panneau dans l'ordre des colonnes d'une matrice, si elles n'y sont pas déjà.
+    fn selon(&self, m: &Matrice, panneau: usize) -> Option<Panneau<'a>> {
+        let ordre = m.ordre().filter(|_| !self.commun)?;
+        Some(self.entrees.selon(ordre).panneau(panneau))
+    }
+
     /// Calcule les sorties d'un article pour les jetons d'un panneau, aux places que donne `place` : rang du jeton dans le
     /// panneau, rang de la première ligne dans l'article, nombre de lignes. Rend le nombre de lignes de l'article.
     #[inline(always)]
@@ -309,29 +332,39 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
         tuile: &mut [Rangee; LARGEUR],
         place: impl Fn(usize, usize, usize) -> &'y mut [f32],
     ) -> usize {
-        self.parcourir(article, |m, i, ligne| {
-            let lignes = m.lignes_de(i);
-            let produit = |sorties: &mut [[f32; LIGNES]]| match m.ordre() {
-                Some(ordre) if !self.commun => {
-                    self.table.produit_de(m, i, &self.entrees.selon(ordre).panneau(panneau), sorties);
-                }
-                _ => self.table.produit_de(m, i, lu, sorties),
-            };
-            if lu.largeur == 1
-                && let Some(sortie) = place(0, ligne, lignes).as_mut_array()
-            {
-                return produit(std::slice::from_mut(sortie));
-            }
+        self.parcourir(article..article + 1, |m, tuiles, ligne| {
+            let trie = self.selon(m, panneau);
             let (sorties, _) = aplatir(tuile).as_chunks_mut();
             let sorties = &mut sorties[..lu.largeur];
-            produit(sorties);
-            for (c, sortie) in sorties.iter().enumerate() {
-                let place = place(c, ligne, lignes);
-                // Une longueur connue à la compilation épargne un appel par jeton.
-                match place.as_mut_array() {
-                    Some(place) => *place = *sortie,
-                    None => place.copy_from_slice(&sortie[..lignes]),
+            for (rang, i) in tuiles.enumerate() {
+                let lignes = m.lignes_de(i);
+                self.table.produit_de(m, i..i + 1, trie.as_ref().unwrap_or(lu), sorties);
+                for (c, sortie) in sorties.iter().enumerate() {
+                    let place = place(c, ligne + rang * LIGNES, lignes);
+                    // Une longueur connue à la compilation épargne un appel par jeton.
+                    match place.as_mut_array() {
+                        Some(place) => *place = *sortie,
+                        None => place.copy_from_slice(&sortie[..lignes]),
+                    }
                 }
+            }
+        })
+    }
+
+    /// Calcule, d'un trait par matrice, les sorties d'un jeton seul pour des articles qui se suivent ; `y` a leur place, au
+    /// moins. Rend leur nombre.
+    fn calculer_seul(&self, articles: Range<usize>, lu: &Panneau<'_>, y: &mut [f32]) -> usize {
+        self.parcourir(articles, |m, tuiles, ligne| {
+            let trie = self.selon(m, 0);
+            let lu = trie.as_ref().unwrap_or(lu);
+            let entieres = tuiles.start..tuiles.end.min(m.lignes() / LIGNES);
+            let y = &mut y[ligne..];
+            self.table.produit_de(m, entieres.clone(), lu, &mut y.as_chunks_mut().0[..entieres.len()]);
+            if entieres.end < tuiles.end {
+                let mut derniere = [[0.0; LIGNES]];
+                self.table.produit_de(m, entieres.end..tuiles.end, lu, &mut derniere);
+                let lignes = m.lignes_de(entieres.end);
+                y[entieres.len() * LIGNES..][..lignes].copy_from_slice(&derniere[0][..lignes]);
             }
         })
     }
@@ -423,12 +456,14 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
         fins.clear();
         let (mut avant, mut entieres) = (0, true);
         for article in articles {
-            avant += self.parcourir(article, |m, i, ligne| {
-                let rang = decalages.len();
-                let vers = &mut poids[rang * blocs..(rang + 1) * blocs];
-                self.table.decoder_large(m.disposition(), m.tuile(i), colonnes, vers);
-                decalages.push(avant + ligne);
-                entieres &= m.lignes_de(i) == LIGNES;
+            avant += self.parcourir(article..article + 1, |m, tuiles, ligne| {
+                for (k, i) in tuiles.enumerate() {
+                    let rang = decalages.len();
+                    let vers = &mut poids[rang * blocs..(rang + 1) * blocs];
+                    self.table.decoder_large(m.disposition(), m.tuile(i), colonnes, vers);
+                    decalages.push(avant + ligne + k * LIGNES);
+                    entieres &= m.lignes_de(i) == LIGNES;
+                }
             });
             fins.push(avant);
         }
