@@ -185,7 +185,7 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize, const 
         let place = b * p.largeur + c0;
         if H == 2 {
             let octets = disposition.octets_groupe() / disposition.blocs_par_groupe();
-            precharger(tuile.as_ptr().wrapping_add(disposition.codes(b)), octets);
+            precharger(tuile.as_ptr().wrapping_add(disposition.codes(b)), octets, p, b * p.largeur + c0);
         }
         for (moitie, y) in (premiere..).zip(&mut y) {
             // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
@@ -250,7 +250,7 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize, const H: usize>(
             let place = b * p.largeur + c0;
             if H == 2 {
                 let octets = disposition.octets_groupe() / disposition.blocs_par_groupe();
-                precharger(tuile.as_ptr().wrapping_add(disposition.codes(b)), octets);
+                precharger(tuile.as_ptr().wrapping_add(disposition.codes(b)), octets, p, b * p.largeur + c0);
             }
             for h in 0..H {
                 // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
@@ -314,7 +314,7 @@ unsafe fn superblocs_signes_n<const N: usize, const H: usize>(
             let place = b * p.largeur + c0;
             if H == 2 {
                 let octets = D.octets_groupe() / D.blocs_par_groupe();
-                precharger(tuile.as_ptr().wrapping_add(D.codes(b)), octets);
+                precharger(tuile.as_ptr().wrapping_add(D.codes(b)), octets, p, b * p.largeur + c0);
             }
             for (moitie, produits) in (premiere..).zip(&mut produits) {
                 // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.

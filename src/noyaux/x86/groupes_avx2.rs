@@ -34,7 +34,7 @@ unsafe fn affine_n<const N: usize, const H: usize>(
         let place = b * p.largeur + c0;
         if H == 2 {
             let octets = D.octets_groupe() / D.blocs_par_groupe();
-            precharger(tuile.as_ptr().wrapping_add(D.codes(b)), octets);
+            precharger(tuile.as_ptr().wrapping_add(D.codes(b)), octets, p, b * p.largeur + c0);
         }
         for (moitie, y) in (premiere..).zip(&mut y) {
             // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
@@ -91,7 +91,12 @@ unsafe fn dictionnaire_n<const D: usize, const N: usize, const H: usize>(
         unsafe {
             let debut = tuile.as_ptr().add(disposition.codes(b) + 4 * MOITIE * premiere);
             if H == 2 {
-                precharger(debut, 2 * disposition.octets_groupe() / disposition.blocs_par_groupe());
+                precharger(
+                    debut,
+                    2 * disposition.octets_groupe() / disposition.blocs_par_groupe(),
+                    p,
+                    b * p.largeur + c0,
+                );
             }
             // Le zéro des deux blocs, qui ont la même échelle, se retranche d'un coup.
             let mut reels = [[_mm256_setzero_ps(); N]; H];

@@ -35,7 +35,7 @@ unsafe fn affine_n<const N: usize>(
         unsafe {
             let debut = tuile.as_ptr().add(D.codes(b));
             if N == 1 {
-                precharger(debut, D.octets_groupe());
+                precharger(debut, D.octets_groupe(), p, b * p.largeur + c0);
             }
             let e = tuile.as_ptr().add(D.echelles(b));
             let (echelle, minimum) = (seize_f16(e), seize_f16(e.add(2 * LIGNES)));
@@ -92,7 +92,12 @@ unsafe fn dictionnaire_n<const D: usize, const N: usize>(
         unsafe {
             let debut = tuile.as_ptr().add(disposition.codes(b));
             if N == 1 {
-                precharger(debut, 2 * disposition.octets_groupe() / disposition.blocs_par_groupe());
+                precharger(
+                    debut,
+                    2 * disposition.octets_groupe() / disposition.blocs_par_groupe(),
+                    p,
+                    b * p.largeur + c0,
+                );
             }
             let echelle = _mm512_mul_ps(seize_f16(tuile.as_ptr().add(disposition.echelles(b))), inverse);
             for moitie in 0..2 {
