@@ -42,7 +42,8 @@ impl Part {
         self.0.store(reste.start as u64 | (reste.end as u64) << 32, Ordering::Relaxed);
     }
 
-    /// Prend `grain` rangs au plus : les premiers pour le fil dont c'est la part, les derniers pour un autre.
+    /// Prend `grain` rangs au plus, et la moitié de ce qui reste : les premiers pour le fil dont c'est la part, les derniers
+    /// pour un autre. Les derniers morceaux sont les plus petits, et tous finissent ensemble.
     fn prendre(&self, grain: usize, est_sienne: bool) -> Option<Range<usize>> {
         let mut lu = self.0.load(Ordering::Relaxed);
         loop {
@@ -50,11 +51,8 @@ impl Part {
             if debut >= fin {
                 return None;
             }
-            let pris = if est_sienne {
-                debut..fin.min(debut + grain)
-            } else {
-                debut.max(fin.saturating_sub(grain))..fin
-            };
+            let grain = grain.min((fin - debut).div_ceil(2));
+            let pris = if est_sienne { debut..debut + grain } else { fin - grain..fin };
             let reste = if est_sienne { pris.end..fin } else { debut..pris.start };
             let nouveau = reste.start as u64 | (reste.end as u64) << 32;
             match self.0.compare_exchange_weak(lu, nouveau, Ordering::Relaxed, Ordering::Relaxed) {

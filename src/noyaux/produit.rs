@@ -19,8 +19,8 @@ const MORCEAUX_PAR_FIL: usize = 8;
 /// Tuiles d'un morceau au plus : leurs poids tiennent dans le cache de niveau 2.
 const GRAIN_MAX: usize = 16;
 
-/// Ce qui suit le calcul d'un article : son rang, un jeton, et les sorties de ce jeton, à modifier ou à lire ; elles ne
-/// durent que le temps de l'appel. Des matrices bout à bout n'en donnent qu'une tranche ; deux matrices de front, chacune
+/// Ce qui suit le calcul d'un article, ou de plusieurs qui se suivent : le rang du premier, un jeton, et les sorties de ce
+/// jeton, à modifier ou à lire ; elles ne durent que le temps de l'appel. Des matrices bout à bout n'en donnent qu'une tranche ; deux matrices de front, chacune
 /// la sienne.
 pub type Suite<'a> = &'a (dyn Fn(usize, usize, [&mut [f32]; 2]) + Sync);
 
@@ -154,12 +154,9 @@ pub fn produit_suivi<M: Borrow<Matrice> + Sync>(
         // SAFETY: chaque fil a son brouillon.
         let Brouillon { tuile, sorties, .. } = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
         if entrees.nb_jetons() == 1 {
-            let (lu, y) = (entrees.panneau(0), aplatir(sorties));
-            for article in articles {
-                let lignes = produit.calculer_seul(article..article + 1, &lu, y);
-                suite(article, 0, produit.separer(&mut y[..lignes]));
-            }
-            return;
+            let (article, y) = (articles.start, aplatir(sorties));
+            let lignes = produit.calculer_seul(articles, &entrees.panneau(0), y);
+            return suite(article, 0, produit.separer(&mut y[..lignes]));
         }
         let sorties = Partage::nouveau(aplatir(sorties));
         for panneau in 0..entrees.nombre() {
@@ -274,11 +271,15 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
 
     /// Articles donnés à un fil à la fois.
     fn grain(&self, fils: usize) -> usize {
+        // Un jeton seul lit tout au plus d'un trait.
+        if self.entrees.nb_jetons() == 1 {
+            return GRAIN_MAX;
+        }
         (self.nb_articles / (MORCEAUX_PAR_FIL * fils)).clamp(1, (GRAIN_MAX / self.tuiles).max(1))
     }
 
-    /// Donne à `travail` les tuiles d'articles qui se suivent (un seul s'ils sont de front) : matrice, rangs, et rang de leur
-    /// première ligne parmi celles des articles. Rend le nombre de ces lignes.
+    /// Donne à `travail` les tuiles d'articles qui se suivent : matrice, rangs, et rang de leur première ligne parmi celles
+    /// des articles. Rend le nombre de ces lignes.
     #[inline(always)]
     fn parcourir(
         &self,

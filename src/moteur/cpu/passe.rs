@@ -224,8 +224,7 @@ impl Cpu {
         let ecriture = tampons.melange.preparer(n, a.taille_q(), table.formes([sortie], n));
         contexte.calculer(equipe, (brouillons, &mut tampons.tranches), &mut tampons.y, &ecriture);
         if n == 1 {
-            let blocs = blocs_par_article(a.taille_intermediaire / BLOC, equipe.nb_fils());
-            annoncer(equipe, &couche.porte_montee, Decoupe::DeFront(blocs * TUILES_PAR_BLOC));
+            annoncer(equipe, &couche.porte_montee, Decoupe::DeFront(TUILES_PAR_BLOC));
         }
         produit(table, (equipe, &mut tampons.produits), &[sortie], &mut tampons.melange, &mut tampons.t);
     }
@@ -236,7 +235,7 @@ impl Cpu {
         let m = a.taille_intermediaire;
         let n = plan.places.len();
         let formes = table.formes([&couche.descente], n);
-        let blocs = if formes.larges { 1 } else { blocs_par_article(m / BLOC, equipe.nb_fils()) };
+        let blocs = if n == 1 || formes.larges { 1 } else { blocs_par_article(m / BLOC, equipe.nb_fils()) };
         let ecriture = tampons.melange.preparer(n, m, formes);
         let matrices = couche.porte_montee.each_ref();
         let travail = (matrices.as_slice(), Decoupe::DeFront(blocs * TUILES_PAR_BLOC));
