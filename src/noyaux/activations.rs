@@ -106,6 +106,8 @@ pub struct Panneau<'a> {
     pub isolees: Isolees<'a>,
     /// Valeurs en f32, une par place (blocs d'une colonne).
     pub x: &'a [f32],
+    /// De combien d'octets lire les poids d'avance, si le jeton est seul ; la table des noyaux le sait.
+    pub avance: usize,
 }
 
 /// Valeurs isolées d'un panneau, bloc par bloc.
@@ -364,6 +366,7 @@ impl<'a> Panneaux<'a> {
                 colonnes: a.colonnes,
             },
             x: &a.x[debut * valeurs..(debut + largeur) * valeurs],
+            avance: 0,
         }
     }
 }

@@ -87,6 +87,8 @@ fn demander_loin(debut: usize, octets: usize) {
 #[derive(Clone, Copy)]
 pub struct TableNoyaux {
     niveau: Niveau,
+    /// De combien d'octets lire les poids d'avance, si le jeton est seul.
+    avance: usize,
     produits: [Produit; Disposition::TOUTES.len()],
     /// Pour beaucoup de jetons, si le niveau a une unité matricielle.
     large: Option<Unite>,
@@ -191,6 +193,7 @@ macro_rules! table_elementaire {
         }
         $crate::noyaux::TableNoyaux {
             niveau: $niveau,
+            avance: 0,
             produits: $produits,
             large: None,
             scores: $scores,
@@ -245,6 +248,7 @@ impl TableNoyaux {
             assert!(vont, "codes et mesures du panneau");
             isolees = panneau.isolees.liste(largeur, colonnes);
         }
+        let panneau = &Panneau { avance: self.avance, ..*panneau };
         for (tuile, sorties) in tuiles.chunks_exact(octets).zip(sorties.chunks_exact_mut(largeur)) {
             // SAFETY: la table n'est bâtie que si le processeur a ces instructions ; les longueurs, dont dépendent toutes
             // les adresses lues, viennent d'être vérifiées, et les jetons et colonnes isolés sont ceux du panneau.

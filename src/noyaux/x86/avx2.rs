@@ -25,7 +25,11 @@ pub(in crate::noyaux) fn table() -> TableNoyaux {
         elementaires::quantifier,
         #[target_feature(enable = "avx2,fma,f16c")]
     );
-    TableNoyaux { ponderer_codes: [ponderer_codes::<false>, ponderer_codes::<true>], ..elementaire }
+    TableNoyaux {
+        avance: super::avance(),
+        ponderer_codes: [ponderer_codes::<false>, ponderer_codes::<true>],
+        ..elementaire
+    }
 }
 
 /// Codes d'un bloc pour 8 lignes, huit rangées de quatre colonnes.

@@ -26,6 +26,7 @@ pub(in crate::noyaux) fn table() -> TableNoyaux {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
     );
     TableNoyaux {
+        avance: super::avance(),
         isoler: par_disposition!(isoler),
         ponderer_codes: [ponderer_codes::<false>, ponderer_codes::<true>],
         ..elementaire
