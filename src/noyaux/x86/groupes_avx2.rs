@@ -90,14 +90,6 @@ unsafe fn dictionnaire_n<const D: usize, const N: usize, const H: usize>(
         // SAFETY: blocs `b` et `b + 1` de la tuile, dont le nombre est pair, et leurs places du panneau.
         unsafe {
             let debut = tuile.as_ptr().add(disposition.codes(b) + 4 * MOITIE * premiere);
-            if H == 2 {
-                precharger(
-                    debut,
-                    2 * disposition.octets_groupe() / disposition.blocs_par_groupe(),
-                    p,
-                    b * p.largeur + c0,
-                );
-            }
             // Le zéro des deux blocs, qui ont la même échelle, se retranche d'un coup.
             let mut reels = [[_mm256_setzero_ps(); N]; H];
             let place = b * p.largeur + c0;
@@ -111,6 +103,9 @@ unsafe fn dictionnaire_n<const D: usize, const N: usize, const H: usize>(
             for bloc in 0..2 {
                 let place = place + bloc * p.largeur;
                 let debut = debut.add(bloc * disposition.geometrie().codes);
+                if H == 2 {
+                    precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe(), p, place);
+                }
                 let produits = niveaux_par_places::<N, H>(niveaux, debut, p.codes.as_ptr().add(place));
                 for c in 0..N {
                     let echelle = _mm256_set1_ps((*p.mesures.as_ptr().add(place + c)).echelle);

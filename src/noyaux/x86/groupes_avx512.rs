@@ -30,26 +30,23 @@ unsafe fn affine_n<const N: usize>(
 ) {
     const D: Disposition = Disposition::G4M;
     let mut y = [_mm512_setzero_ps(); N];
-    for b in (0..colonnes / BLOC).step_by(2) {
-        // SAFETY: blocs `b` et `b + 1` de la tuile, dont le nombre est pair, et places `place + c` du panneau.
+    for b in 0..colonnes / BLOC {
+        let place = b * p.largeur + c0;
+        // SAFETY: bloc `b` de la tuile et places `place + c` du panneau, dans les longueurs vérifiées.
         unsafe {
             let debut = tuile.as_ptr().add(D.codes(b));
+            let w = codes::<4>(debut);
             if N == 1 {
-                precharger(debut, D.octets_groupe(), p, b * p.largeur + c0);
+                precharger(debut, D.octets_groupe() / D.blocs_par_groupe(), p, place);
             }
             let e = tuile.as_ptr().add(D.echelles(b));
             let (echelle, minimum) = (seize_f16(e), seize_f16(e.add(2 * LIGNES)));
-            for moitie in 0..2 {
-                let w = codes::<4>(debut.add(moitie * D.geometrie().codes));
-                let place = (b + moitie) * p.largeur + c0;
-
-                let reels = reels!(w, 0..8, p, place, N, false);
-                pour_chaque!(N, |C| {
-                    y[C] = _mm512_fmadd_ps(reels[C], echelle, y[C]);
-                    let total = &raw const (*p.mesures.as_ptr().add(place + C)).total;
-                    y[C] = _mm512_fmadd_ps(minimum, partout(total), y[C]);
-                });
-            }
+            let reels = reels!(w, 0..8, p, place, N, false);
+            pour_chaque!(N, |C| {
+                y[C] = _mm512_fmadd_ps(reels[C], echelle, y[C]);
+                let total = &raw const (*p.mesures.as_ptr().add(place + C)).total;
+                y[C] = _mm512_fmadd_ps(minimum, partout(total), y[C]);
+            });
         }
     }
     ecrire(&y, &mut sorties[c0..]);
@@ -87,33 +84,25 @@ unsafe fn dictionnaire_n<const D: usize, const N: usize>(
     let niveaux = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(decales.as_ptr().cast()) });
     let (inverse, zero) = (_mm512_set1_ps(dictionnaire.inverse), _mm512_set1_ps(f32::from(ZERO)));
     let mut y = [_mm512_setzero_ps(); N];
-    for b in (0..colonnes / BLOC).step_by(2) {
-        // SAFETY: blocs `b` et `b + 1` de la tuile, dont le nombre est pair, et places `place + c` du panneau.
+    for b in 0..colonnes / BLOC {
+        let place = b * p.largeur + c0;
+        // SAFETY: bloc `b` de la tuile et places `place + c` du panneau, dans les longueurs vérifiées.
         unsafe {
             let debut = tuile.as_ptr().add(disposition.codes(b));
+            let mut w = codes::<4>(debut);
             if N == 1 {
-                precharger(
-                    debut,
-                    2 * disposition.octets_groupe() / disposition.blocs_par_groupe(),
-                    p,
-                    b * p.largeur + c0,
-                );
+                precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe(), p, place);
             }
             let echelle = _mm512_mul_ps(seize_f16(tuile.as_ptr().add(disposition.echelles(b))), inverse);
-            for moitie in 0..2 {
-                let mut w = codes::<4>(debut.add(moitie * disposition.geometrie().codes));
-                for w in &mut w {
-                    *w = _mm512_shuffle_epi8(niveaux, *w);
-                }
-                let place = (b + moitie) * p.largeur + c0;
-
-                let reels = reels!(w, 0..8, p, place, N, false);
-                pour_chaque!(N, |C| {
-                    let total = partout(&raw const (*p.mesures.as_ptr().add(place + C)).total);
-                    let centre = _mm512_fnmadd_ps(total, zero, reels[C]);
-                    y[C] = _mm512_fmadd_ps(centre, echelle, y[C]);
-                });
+            for w in &mut w {
+                *w = _mm512_shuffle_epi8(niveaux, *w);
             }
+            let reels = reels!(w, 0..8, p, place, N, false);
+            pour_chaque!(N, |C| {
+                let total = partout(&raw const (*p.mesures.as_ptr().add(place + C)).total);
+                let centre = _mm512_fnmadd_ps(total, zero, reels[C]);
+                y[C] = _mm512_fmadd_ps(centre, echelle, y[C]);
+            });
         }
     }
     ecrire(&y, &mut sorties[c0..]);
