@@ -25,7 +25,13 @@ pub(in crate::noyaux) fn table() -> TableNoyaux {
         super::entrees_avx512::quantifier,
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma,f16c")]
     );
+    let mut produits = elementaire.produits;
+    if is_x86_feature_detected!("avx512vbmi") {
+        produits[Disposition::Nf4 as usize] = groupes::dictionnaire_vbmi::<{ Disposition::Nf4 as usize }>;
+        produits[Disposition::Fp4 as usize] = groupes::dictionnaire_vbmi::<{ Disposition::Fp4 as usize }>;
+    }
     TableNoyaux {
+        produits,
         avance: super::avance(),
         isoler: par_disposition!(isoler),
         ponderer_codes: [ponderer_codes::<false>, ponderer_codes::<true>],

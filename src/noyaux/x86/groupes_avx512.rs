@@ -52,58 +52,108 @@ unsafe fn affine_n<const N: usize>(
     ecrire(&y, &mut sorties[c0..]);
 }
 
-/// Niveaux d'un dictionnaire (`D` : rang de la disposition).
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn dictionnaire<const D: usize>(
-    tuile: &[u8],
-    colonnes: usize,
-    panneau: &Panneau<'_>,
-    sorties: &mut [[f32; LIGNES]],
-) {
-    let Some(dictionnaire) = Dictionnaire::de(Disposition::TOUTES[D]) else { return };
-    par_groupes!(panneau.largeur, [8, 4, 2, 1], |c, N| {
-        // SAFETY: `TableNoyaux::produit` a vérifié les longueurs de la tuile, du panneau et des sorties.
-        unsafe { dictionnaire_n::<D, N>(dictionnaire, tuile, colonnes, (panneau, c), sorties) }
-    });
+/// Niveaux des codes d'un bloc, dans l'ordre de [`codes`] ; `niveaux` en répète seize.
+///
+/// # Safety
+/// `bloc` porte un bloc de codes de 4 bits.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+unsafe fn niveaux_bw(niveaux: __m512i, bloc: *const u8) -> [__m512i; 8] {
+    // SAFETY: promis par l'appelant.
+    let mut w = unsafe { codes::<4>(bloc) };
+    for w in &mut w {
+        *w = _mm512_shuffle_epi8(niveaux, *w);
+    }
+    w
 }
 
+/// Comme [`niveaux_bw`] : un rang y a six bits, dont deux sont sans effet, et les quartets se passent de masque.
+///
 /// # Safety
-/// Comme `affine_n`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+/// Comme [`niveaux_bw`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 #[inline]
-unsafe fn dictionnaire_n<const D: usize, const N: usize>(
-    dictionnaire: &Dictionnaire,
-    tuile: &[u8],
-    colonnes: usize,
-    (p, c0): (&Panneau<'_>, usize),
-    sorties: &mut [[f32; LIGNES]],
-) {
-    let disposition = const { Disposition::TOUTES[D] };
-    let decales = dictionnaire.decales;
-    // SAFETY: 16 octets.
-    let niveaux = _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(decales.as_ptr().cast()) });
-    let (inverse, zero) = (_mm512_set1_ps(dictionnaire.inverse), _mm512_set1_ps(f32::from(ZERO)));
-    let mut y = [_mm512_setzero_ps(); N];
-    for b in 0..colonnes / BLOC {
-        let place = b * p.largeur + c0;
-        // SAFETY: bloc `b` de la tuile et places `place + c` du panneau, dans les longueurs vérifiées.
-        unsafe {
-            let debut = tuile.as_ptr().add(disposition.codes(b));
-            let mut w = codes::<4>(debut);
-            if N == 1 {
-                precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe(), p, place);
-            }
-            let echelle = _mm512_mul_ps(seize_f16(tuile.as_ptr().add(disposition.echelles(b))), inverse);
-            for w in &mut w {
-                *w = _mm512_shuffle_epi8(niveaux, *w);
-            }
-            let reels = reels!(w, 0..8, p, place, N, false);
-            pour_chaque!(N, |C| {
-                let total = partout(&raw const (*p.mesures.as_ptr().add(place + C)).total);
-                let centre = _mm512_fnmadd_ps(total, zero, reels[C]);
-                y[C] = _mm512_fmadd_ps(centre, echelle, y[C]);
+unsafe fn niveaux_vbmi(niveaux: __m512i, bloc: *const u8) -> [__m512i; 8] {
+    // SAFETY: quatre rangées du bloc promis par l'appelant.
+    let rangees = [0, 1, 2, 3].map(|j: usize| unsafe { _mm512_loadu_si512(bloc.add(64 * j).cast()) });
+    let [a, b, c, d] = rangees;
+    let bas = |rangee| _mm512_permutexvar_epi8(rangee, niveaux);
+    let hauts = |rangee| _mm512_permutexvar_epi8(_mm512_srli_epi16::<4>(rangee), niveaux);
+    [bas(a), bas(b), bas(c), bas(d), hauts(a), hauts(b), hauts(c), hauts(d)]
+}
+
+/// Produit par les niveaux d'un dictionnaire, que `$decoder` décode. Une macro : une fonction ne se compile pas sur place
+/// dans une autre qui a moins d'instructions.
+macro_rules! dictionnaires {
+    ($nom:ident, $coeur:ident, $decoder:ident, #[$attribut:meta]) => {
+        /// Niveaux d'un dictionnaire (`D` : rang de la disposition).
+        #[$attribut]
+        pub(super) fn $nom<const D: usize>(
+            tuile: &[u8],
+            colonnes: usize,
+            panneau: &Panneau<'_>,
+            sorties: &mut [[f32; LIGNES]],
+        ) {
+            let Some(dictionnaire) = Dictionnaire::de(Disposition::TOUTES[D]) else { return };
+            par_groupes!(panneau.largeur, [8, 4, 2, 1], |c, N| {
+                // SAFETY: `TableNoyaux::produit` a vérifié les longueurs de la tuile, du panneau et des sorties.
+                unsafe { $coeur::<D, N>(dictionnaire, tuile, colonnes, (panneau, c), sorties) }
             });
         }
-    }
-    ecrire(&y, &mut sorties[c0..]);
+
+        /// # Safety
+        /// Comme `affine_n`.
+        #[$attribut]
+        #[inline]
+        unsafe fn $coeur<const D: usize, const N: usize>(
+            dictionnaire: &Dictionnaire,
+            tuile: &[u8],
+            colonnes: usize,
+            (p, c0): (&Panneau<'_>, usize),
+            sorties: &mut [[f32; LIGNES]],
+        ) {
+            let disposition = const { Disposition::TOUTES[D] };
+            // SAFETY: 16 octets.
+            let seize = unsafe { _mm_loadu_si128(dictionnaire.decales.as_ptr().cast()) };
+            let niveaux = _mm512_broadcast_i32x4(seize);
+            let (inverse, zero) = (_mm512_set1_ps(dictionnaire.inverse), _mm512_set1_ps(f32::from(ZERO)));
+            let mut y = [_mm512_setzero_ps(); N];
+            for b in 0..colonnes / BLOC {
+                let place = b * p.largeur + c0;
+                // SAFETY: bloc `b` de la tuile et places `place + c` du panneau, dans les longueurs vérifiées.
+                unsafe {
+                    let debut = tuile.as_ptr().add(disposition.codes(b));
+                    let w = $decoder(niveaux, debut);
+                    if N == 1 {
+                        let octets = disposition.octets_groupe() / disposition.blocs_par_groupe();
+                        precharger(debut, octets, p, place);
+                    }
+                    let echelle = seize_f16(tuile.as_ptr().add(disposition.echelles(b)));
+                    let reels = reels!(w, 0..8, p, place, N, false);
+                    pour_chaque!(N, |C| {
+                        let total = partout(&raw const (*p.mesures.as_ptr().add(place + C)).total);
+                        let centre = _mm512_fnmadd_ps(total, zero, reels[C]);
+                        y[C] = _mm512_fmadd_ps(centre, echelle, y[C]);
+                    });
+                }
+            }
+            pour_chaque!(N, |C| {
+                y[C] = _mm512_mul_ps(y[C], inverse);
+            });
+            ecrire(&y, &mut sorties[c0..]);
+        }
+    };
 }
+
+dictionnaires!(
+    dictionnaire,
+    dictionnaire_bw,
+    niveaux_bw,
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+);
+dictionnaires!(
+    dictionnaire_vbmi,
+    dictionnaire_vbmi_n,
+    niveaux_vbmi,
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
+);
