@@ -26,7 +26,7 @@ pub(in crate::noyaux) fn table() -> TableNoyaux {
         #[target_feature(enable = "avx2,fma,f16c")]
     );
     TableNoyaux {
-        avance: super::avance(),
+        avance: super::avance(1536),
         ponderer_codes: [ponderer_codes::<false>, ponderer_codes::<true>],
         ..elementaire
     }

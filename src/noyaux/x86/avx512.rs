@@ -32,7 +32,7 @@ pub(in crate::noyaux) fn table() -> TableNoyaux {
     }
     TableNoyaux {
         produits,
-        avance: super::avance(),
+        avance: super::avance(512),
         isoler: par_disposition!(isoler),
         ponderer_codes: [ponderer_codes::<false>, ponderer_codes::<true>],
         ..elementaire

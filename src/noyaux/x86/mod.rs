@@ -18,11 +18,12 @@ use std::arch::x86_64::{__cpuid, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 
 /// De combien d'octets lire les poids d'avance quand un jeton est seul, selon le constructeur. Mesuré : un Zen 4, qui a vu
 /// les lectures se suivre, les demande déjà de loin à la mémoire, et s'embarrasse de ce qu'on lui demande en plus ; un Xeon
-/// (Cascade Lake, Sapphire Rapids) perd un quart de son débit si on ne s'y prend pas assez tôt.
-pub(super) fn avance() -> usize {
+/// (Cascade Lake, Sapphire Rapids) perd un quart de son débit si on ne s'y prend pas assez tôt. `zen` est ce qui va à un Zen :
+/// un bloc y prend plus de temps avec des registres deux fois plus courts.
+fn avance(zen: usize) -> usize {
     let f = __cpuid(0);
     let amd = [f.ebx, f.edx, f.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD";
-    if amd { 512 } else { 4 << 10 }
+    if amd { zen } else { 4 << 10 }
 }
 
 /// De combien de blocs lire les entrées d'avance, quand le flot d'une tuile de poids les chasse du cache de niveau 1.
