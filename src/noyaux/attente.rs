@@ -47,3 +47,17 @@ impl Attente {
         reste
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ce_qui_est_annonce_se_demande_une_fois_puis_plus_rien() {
+        let (attente, octets) = (Attente::default(), vec![0; 3 * PAS + 1]);
+        assert!(!attente.avancer());
+        attente.annoncer([&octets, &octets[..PAS]]);
+        let demandes = std::iter::from_fn(|| attente.avancer().then_some(())).count();
+        assert_eq!(demandes, 4);
+    }
+}

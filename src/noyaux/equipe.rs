@@ -140,7 +140,7 @@ impl Equipe {
         // SAFETY: seule la durée de vie change ; la référence ne sert plus quand `restants` retombe à 0, ce
         // que cette fonction attend avant de rendre la main, même si la tâche panique ici.
         let eternelle = unsafe { std::mem::transmute::<Tache<'_>, Tache<'static>>(tache) };
-        // SAFETY: `restants` vaut 0 (fin de la tâche précédente, l'équipe prise exclut une autre) : aucun fil ne lit.
+        // SAFETY: `restants` vaut 0 (fin de la tâche précédente) et qui appelle a l'équipe pour lui seul : aucun fil ne lit.
         unsafe { *commun.tache.get() = Some(eternelle) };
         commun.restants.store(self.fils.len(), Ordering::Relaxed);
         commun.ordre.fetch_add(1, Ordering::SeqCst);
@@ -153,7 +153,7 @@ impl Equipe {
         }
     }
 
-    /// Partage `0..nombre` entre les fils par morceaux de `grain` ; `travail` reçoit le rang du fil et un morceau.
+    /// Partage `0..nombre` entre les fils par morceaux de `grain` au plus ; `travail` reçoit le rang du fil et un morceau.
     ///
     /// Chaque fil suit un intervalle à lui, dans l'ordre : la mémoire se lit bien plus vite d'un trait que par bonds. Qui a
     /// fini prend aux autres leurs derniers morceaux.
@@ -163,7 +163,7 @@ impl Equipe {
     pub fn partager(&mut self, nombre: usize, grain: usize, travail: &(dyn Fn(usize, Range<usize>) + Sync)) {
         let grain = grain.max(1);
         if nombre <= grain || self.fils.is_empty() {
-            return travail(0, 0..nombre);
+            return (0..nombre).step_by(grain).for_each(|debut| travail(0, debut..nombre.min(debut + grain)));
         }
         assert!(u32::try_from(nombre).is_ok(), "travail trop long pour être partagé");
         let parts = &self.commun.parts;

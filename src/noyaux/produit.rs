@@ -20,8 +20,8 @@ const MORCEAUX_PAR_FIL: usize = 8;
 const GRAIN_MAX: usize = 16;
 
 /// Ce qui suit le calcul d'un article, ou de plusieurs qui se suivent : le rang du premier, un jeton, et les sorties de ce
-/// jeton, à modifier ou à lire ; elles ne durent que le temps de l'appel. Des matrices bout à bout n'en donnent qu'une tranche ; deux matrices de front, chacune
-/// la sienne.
+/// jeton, à modifier ou à lire ; elles ne durent que le temps de l'appel. Des matrices bout à bout n'en donnent qu'une
+/// tranche ; deux matrices de front, chacune la sienne.
 pub type Suite<'a> = &'a (dyn Fn(usize, usize, [&mut [f32]; 2]) + Sync);
 
 /// Comment les sorties se partagent en articles. Un article est calculé en entier par un fil.
@@ -271,9 +271,9 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
 
     /// Articles donnés à un fil à la fois.
     fn grain(&self, fils: usize) -> usize {
-        // Un jeton seul lit tout au plus d'un trait.
         if self.entrees.nb_jetons() == 1 {
-            return GRAIN_MAX;
+            // Le plus possible d'un trait : un brouillon contient un article pour autant de jetons.
+            return LARGEUR;
         }
         (self.nb_articles / (MORCEAUX_PAR_FIL * fils)).clamp(1, (GRAIN_MAX / self.tuiles).max(1))
     }
@@ -393,10 +393,7 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
         equipe.partager(self.nb_articles, grain, &|fil, articles| {
             // SAFETY: chaque fil a son brouillon.
             let brouillon = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
-            // Un fil seul reçoit tout d'un coup.
-            for debut in articles.clone().step_by(grain) {
-                self.calculer_bande(debut..articles.end.min(debut + grain), brouillon, pas, vers);
-            }
+            self.calculer_bande(articles, brouillon, pas, vers);
         });
     }
 

@@ -9,7 +9,7 @@ use super::equipe::Equipe;
 use super::kv::{self, FormatKv};
 use super::matrice::Matrice;
 use super::partage::Partage;
-use super::produit::{Brouillons, produit};
+use super::produit::{Brouillons, Decoupe, produit, produit_suivi};
 use super::reemballage::{self, disposition};
 use super::reserve::Reserve;
 use super::{TableNoyaux, reference};
@@ -200,6 +200,30 @@ fn un_jeton_seul_ou_parmi_d_autres_donne_les_memes_bits() {
                 assert_eq!(calculer(&table, &mut equipe, &m, x), y, "{niveau}, {spec}");
             }
         }
+    }
+}
+
+#[test]
+fn un_jeton_seul_recoit_de_front_les_memes_sorties_a_tout_nombre_de_fils() {
+    const LIGNES_LUES: usize = 32 * 40 + 5;
+    let table = TableNoyaux::choisir(None).unwrap();
+    let octets = octets_d_essai(SpecPoids::Q4_0, LIGNES_LUES, 64);
+    let x = hasard(64, 5);
+    for fils in [1, 2, 3] {
+        let mut equipe = Equipe::nouvelle(fils).unwrap();
+        let m = [0, 1].map(|_| reemballer(&mut equipe, SpecPoids::Q4_0, &octets, [LIGNES_LUES, 64]).unwrap());
+        let attendues = calculer(&table, &mut equipe, &m[0], &x);
+        let mut a = entrees(&table, &x, 64, table.formes(&m, 1));
+        let mut sorties = vec![0.0; LIGNES_LUES];
+        let partagees = Partage::nouveau(&mut sorties);
+        let mut brouillons = Brouillons::default();
+        let outils = (&mut equipe, &mut brouillons);
+        produit_suivi(&table, outils, (&m, Decoupe::DeFront(2)), &mut a, &|article, _, [y, z]| {
+            assert_eq!(y, z);
+            // SAFETY: un article n'est donné qu'une fois.
+            unsafe { partagees.plage(article * 32..article * 32 + y.len()) }.copy_from_slice(y);
+        });
+        assert_eq!(sorties, attendues, "{fils} fils");
     }
 }
 

@@ -252,9 +252,10 @@ impl Cpu {
             unsafe { table.ranger(porte, (jeton, article * blocs * BLOC), &ecriture) };
         });
         if n == 1 {
-            match poids.couches.apercevoir(i + 1) {
-                Some(suivante) => annoncer(equipe, &suivante.qkv, par_tetes(a)),
-                None => annoncer(equipe, &poids.tete, Decoupe::BoutABout(1)),
+            if let Some(suivante) = poids.couches.apercevoir(i + 1) {
+                annoncer(equipe, &suivante.qkv, par_tetes(a));
+            } else if i + 1 == a.couches.len() {
+                annoncer(equipe, &poids.tete, Decoupe::BoutABout(1));
             }
         }
         let outils = (equipe, &mut tampons.produits);
