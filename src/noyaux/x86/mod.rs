@@ -18,8 +18,8 @@ use std::arch::x86_64::{__cpuid, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 
 /// De combien d'octets lire les poids d'avance quand un jeton est seul, selon le constructeur. Mesuré : un Zen 4, qui a vu
 /// les lectures se suivre, les demande déjà de loin à la mémoire, et s'embarrasse de ce qu'on lui demande en plus ; un Xeon
-/// (Cascade Lake, Sapphire Rapids) perd un quart de son débit si on ne s'y prend pas assez tôt. `zen` est ce qui va à un Zen :
-/// un bloc y prend plus de temps avec des registres deux fois plus courts.
+/// Sapphire Rapids perd jusqu'au quart de son débit si on ne s'y prend pas assez tôt. `zen` est ce qui va à un Zen : avec des
+/// registres deux fois plus courts, il faut s'y prendre plus tôt.
 fn avance(zen: usize) -> usize {
     let f = __cpuid(0);
     let amd = [f.ebx, f.edx, f.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD";
