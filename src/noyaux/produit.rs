@@ -105,11 +105,11 @@ pub fn produit<M: Borrow<Matrice> + Sync>(
     }
     let fils = equipe.nb_fils();
     let brouillons = brouillons.preparer(fils, 0, 0);
-    equipe.partager(produit.nb_articles, produit.grain(fils), &|fil, articles| {
+    equipe.partager(produit.articles.nombre, produit.grain(fils), &|fil, articles| {
         // SAFETY: chaque fil a son brouillon.
         let Brouillon { tuile, .. } = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
         if entrees.nb_jetons() == 1 {
-            let places = produit.premiere(articles.start)..produit.premiere(articles.end);
+            let places = produit.articles.premiere(articles.start)..produit.articles.premiere(articles.end);
             // SAFETY: les sorties d'un article ne sont écrites que par le fil qui l'a calculé.
             produit.calculer_seul(articles, &entrees.panneau(0), unsafe { sortie.plage(places) });
             return;
@@ -117,7 +117,7 @@ pub fn produit<M: Borrow<Matrice> + Sync>(
         for panneau in 0..entrees.nombre() {
             let lu = entrees.panneau(panneau);
             for article in articles.clone() {
-                let debut = panneau * LARGEUR * largeur + produit.premiere(article);
+                let debut = panneau * LARGEUR * largeur + produit.articles.premiere(article);
                 produit.calculer(article, (panneau, &lu), tuile, |c, ligne, lignes| {
                     let debut = debut + c * largeur + ligne;
                     // SAFETY: les sorties d'un article ne sont écrites que par le fil qui l'a calculé.
@@ -150,7 +150,7 @@ pub fn produit_suivi<M: Borrow<Matrice> + Sync>(
     let fils = equipe.nb_fils();
     let pas = produit.lignes_max.next_multiple_of(LIGNES);
     let brouillons = brouillons.preparer(fils, LARGEUR * pas / LIGNES, 0);
-    equipe.partager(produit.nb_articles, produit.grain(fils), &|fil, articles| {
+    equipe.partager(produit.articles.nombre, produit.grain(fils), &|fil, articles| {
         // SAFETY: chaque fil a son brouillon.
         let Brouillon { tuile, sorties, .. } = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
         if entrees.nb_jetons() == 1 {
@@ -181,36 +181,15 @@ pub fn produit_suivi<M: Borrow<Matrice> + Sync>(
 /// Annonce à l'équipe un produit d'un jeton seul qui viendra ensuite.
 pub fn annoncer<M: Borrow<Matrice>>(equipe: &mut Equipe, matrices: &[M], decoupe: Decoupe) {
     let fils = equipe.nb_fils();
+    let articles = Articles::nouveaux(matrices, decoupe);
     equipe.annoncer(|rang| {
-        let part = |nb_tuiles: usize, tuiles: usize| {
-            let articles = part_de(nb_tuiles.div_ceil(tuiles), rang, fils);
-            articles.start * tuiles..nb_tuiles.min(articles.end * tuiles)
-        };
         let mut tranches = [&[][..]; 2];
-        match decoupe {
-            Decoupe::DeFront(tuiles) => {
-                for (tranche, m) in tranches.iter_mut().zip(matrices) {
-                    let m = m.borrow();
-                    *tranche = m.tuiles(part(m.nb_tuiles(), tuiles.clamp(1, m.nb_tuiles().max(1))));
-                }
+        let mut places = tranches.iter_mut();
+        articles.parcourir(part_de(articles.nombre, rang, fils), |m, tuiles, _| {
+            if let Some(place) = places.next() {
+                *place = m.tuiles(tuiles);
             }
-            Decoupe::BoutABout(tuiles) => {
-                let nb_tuiles = matrices.iter().map(|m| m.borrow().nb_tuiles()).sum();
-                let part = part(nb_tuiles, tuiles.clamp(1, nb_tuiles.max(1)));
-                let (mut avant, mut places) = (0, tranches.iter_mut());
-                for m in matrices {
-                    let m = m.borrow();
-                    let borner = |t: usize| t.clamp(avant, avant + m.nb_tuiles()) - avant;
-                    let tuiles = borner(part.start)..borner(part.end);
-                    if !tuiles.is_empty()
-                        && let Some(place) = places.next()
-                    {
-                        *place = m.tuiles(tuiles);
-                    }
-                    avant += m.nb_tuiles();
-                }
-            }
-        }
+        });
         tranches
     });
 }
@@ -220,62 +199,36 @@ fn aplatir(rangees: &mut [Rangee]) -> &mut [f32] {
     unsafe { std::slice::from_raw_parts_mut(rangees.as_mut_ptr().cast(), rangees.len() * LIGNES) }
 }
 
-/// Un produit en cours.
-struct Produit<'a, M> {
-    table: &'a TableNoyaux,
+/// Les sorties de matrices, partagées en articles.
+struct Articles<'a, M> {
     matrices: &'a [M],
     decoupe: Decoupe,
-    /// Tuiles d'un article.
+    /// Tuiles d'un article, dans chaque matrice si elles sont de front.
     tuiles: usize,
-    nb_articles: usize,
-    /// Sorties d'un article au plus, pour un jeton.
-    lignes_max: usize,
-    entrees: Panneaux<'a>,
-    /// Les entrées sont déjà dans l'ordre des colonnes, le même pour toutes les matrices.
-    commun: bool,
+    nombre: usize,
 }
 
-impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
-    fn nouveau(
-        table: &'a TableNoyaux,
-        (matrices, decoupe): (&'a [M], Decoupe),
-        entrees: Panneaux<'a>,
-    ) -> Self {
-        assert!(
-            matrices.iter().all(|m| m.borrow().colonnes() == entrees.colonnes()),
-            "colonnes des matrices"
-        );
-        let (tuiles, nb_tuiles, parties) = match decoupe {
-            Decoupe::BoutABout(tuiles) => (tuiles, matrices.iter().map(|m| m.borrow().nb_tuiles()).sum(), 1),
+impl<'a, M: Borrow<Matrice>> Articles<'a, M> {
+    fn nouveaux(matrices: &'a [M], decoupe: Decoupe) -> Self {
+        let (tuiles, nb_tuiles) = match decoupe {
+            Decoupe::BoutABout(tuiles) => (tuiles, matrices.iter().map(|m| m.borrow().nb_tuiles()).sum()),
             Decoupe::DeFront(tuiles) => {
                 let memes =
                     matrices.len() == 2 && matrices[0].borrow().lignes() == matrices[1].borrow().lignes();
                 assert!(memes, "matrices de front");
-                (tuiles, matrices[0].borrow().nb_tuiles(), 2)
+                (tuiles, matrices[0].borrow().nb_tuiles())
             }
         };
         let tuiles = tuiles.clamp(1, nb_tuiles.max(1));
-        let commun = ordre_commun(matrices);
-        let lignes_max = parties * tuiles * LIGNES;
-        Self {
-            table,
-            matrices,
-            decoupe,
-            tuiles,
-            nb_articles: nb_tuiles.div_ceil(tuiles),
-            lignes_max,
-            entrees: commun.map_or(entrees, |ordre| entrees.selon(ordre)),
-            commun: commun.is_some(),
-        }
+        Self { matrices, decoupe, tuiles, nombre: nb_tuiles.div_ceil(tuiles) }
     }
 
-    /// Articles donnés à un fil à la fois.
-    fn grain(&self, fils: usize) -> usize {
-        if self.entrees.nb_jetons() == 1 {
-            // Le plus possible d'un trait : un brouillon contient un article pour autant de jetons.
-            return LARGEUR;
+    /// Tuiles d'un article, toutes matrices ensemble.
+    fn tuiles_en_tout(&self) -> usize {
+        match self.decoupe {
+            Decoupe::BoutABout(_) => self.tuiles,
+            Decoupe::DeFront(_) => 2 * self.tuiles,
         }
-        (self.nb_articles / (MORCEAUX_PAR_FIL * fils)).clamp(1, (GRAIN_MAX / self.tuiles).max(1))
     }
 
     /// Donne à `travail` les tuiles d'articles qui se suivent : matrice, rangs, et rang de leur première ligne parmi celles
@@ -316,6 +269,48 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
         }
         lignes + tuile * LIGNES
     }
+}
+
+/// Un produit en cours.
+struct Produit<'a, M> {
+    table: &'a TableNoyaux,
+    articles: Articles<'a, M>,
+    /// Sorties d'un article au plus, pour un jeton.
+    lignes_max: usize,
+    entrees: Panneaux<'a>,
+    /// Les entrées sont déjà dans l'ordre des colonnes, le même pour toutes les matrices.
+    commun: bool,
+}
+
+impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
+    fn nouveau(
+        table: &'a TableNoyaux,
+        (matrices, decoupe): (&'a [M], Decoupe),
+        entrees: Panneaux<'a>,
+    ) -> Self {
+        assert!(
+            matrices.iter().all(|m| m.borrow().colonnes() == entrees.colonnes()),
+            "colonnes des matrices"
+        );
+        let articles = Articles::nouveaux(matrices, decoupe);
+        let commun = ordre_commun(matrices);
+        Self {
+            table,
+            lignes_max: articles.tuiles_en_tout() * LIGNES,
+            articles,
+            entrees: commun.map_or(entrees, |ordre| entrees.selon(ordre)),
+            commun: commun.is_some(),
+        }
+    }
+
+    /// Articles donnés à un fil à la fois.
+    fn grain(&self, fils: usize) -> usize {
+        if self.entrees.nb_jetons() == 1 {
+            // Le plus possible d'un trait : un brouillon contient un article pour autant de jetons.
+            return LARGEUR;
+        }
+        (self.articles.nombre / (MORCEAUX_PAR_FIL * fils)).clamp(1, (GRAIN_MAX / self.articles.tuiles).max(1))
+    }
 
     /// Entrées d'un panneau dans l'ordre des colonnes d'une matrice, si elles n'y sont pas déjà.
     fn selon(&self, m: &Matrice, panneau: usize) -> Option<Panneau<'a>> {
@@ -333,7 +328,7 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
         tuile: &mut [Rangee; LARGEUR],
         place: impl Fn(usize, usize, usize) -> &'y mut [f32],
     ) -> usize {
-        self.parcourir(article..article + 1, |m, tuiles, ligne| {
+        self.articles.parcourir(article..article + 1, |m, tuiles, ligne| {
             let trie = self.selon(m, panneau);
             let (sorties, _) = aplatir(tuile).as_chunks_mut();
             let sorties = &mut sorties[..lu.largeur];
@@ -355,7 +350,7 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
     /// Calcule, d'un trait par matrice, les sorties d'un jeton seul pour des articles qui se suivent ; `y` a leur place, au
     /// moins. Rend leur nombre.
     fn calculer_seul(&self, articles: Range<usize>, lu: &Panneau<'_>, y: &mut [f32]) -> usize {
-        self.parcourir(articles, |m, tuiles, ligne| {
+        self.articles.parcourir(articles, |m, tuiles, ligne| {
             let trie = self.selon(m, 0);
             let lu = trie.as_ref().unwrap_or(lu);
             let entieres = tuiles.start..tuiles.end.min(m.lignes() / LIGNES);
@@ -372,7 +367,7 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
 
     /// Sorties d'un jeton, telles que la suite les veut.
     fn separer<'y>(&self, y: &'y mut [f32]) -> [&'y mut [f32]; 2] {
-        let premiere = match self.decoupe {
+        let premiere = match self.articles.decoupe {
             Decoupe::BoutABout(_) => y.len(),
             Decoupe::DeFront(_) => y.len() / 2,
         };
@@ -385,12 +380,12 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
         let colonnes = self.entrees.colonnes();
         let tuiles_article = self.lignes_max / LIGNES;
         let voulus = large::tuiles_max(colonnes) / tuiles_article;
-        let grain = (self.nb_articles / (MORCEAUX_PAR_FIL * equipe.nb_fils())).clamp(1, voulus.max(1));
+        let grain = (self.articles.nombre / (MORCEAUX_PAR_FIL * equipe.nb_fils())).clamp(1, voulus.max(1));
         // Une tuile incomplète déborde de ses lignes : sur la suivante, écrite après elle, ou sur une marge.
         let pas = (grain * self.lignes_max + LIGNES).next_multiple_of(LIGNES);
         let tuiles = grain * tuiles_article * large::blocs(colonnes);
         let brouillons = brouillons.preparer(equipe.nb_fils(), 2 * LARGEUR * pas / LIGNES, tuiles);
-        equipe.partager(self.nb_articles, grain, &|fil, articles| {
+        equipe.partager(self.articles.nombre, grain, &|fil, articles| {
             // SAFETY: chaque fil a son brouillon.
             let brouillon = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
             self.calculer_bande(articles, brouillon, pas, vers);
@@ -419,7 +414,7 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
                 && entieres
             {
                 bande.pas = largeur;
-                let debut = jetons.start * largeur + self.premiere(articles.start);
+                let debut = jetons.start * largeur + self.articles.premiere(articles.start);
                 // SAFETY: les sorties d'un article ne sont écrites que par le fil qui l'a calculé.
                 unsafe { self.table.produit_large(&bande, sortie, debut) };
                 continue;
@@ -435,7 +430,7 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
                     match vers {
                         Vers::Suite(suite) => suite(article, jeton, self.separer(y)),
                         Vers::Sortie(sortie, largeur) => {
-                            let debut = jeton * largeur + self.premiere(article);
+                            let debut = jeton * largeur + self.articles.premiere(article);
                             // SAFETY: comme plus haut.
                             unsafe { sortie.plage(debut..debut + y.len()) }.copy_from_slice(y);
                         }
@@ -454,7 +449,7 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
         fins.clear();
         let (mut avant, mut entieres) = (0, true);
         for article in articles {
-            avant += self.parcourir(article..article + 1, |m, tuiles, ligne| {
+            avant += self.articles.parcourir(article..article + 1, |m, tuiles, ligne| {
                 for (k, i) in tuiles.enumerate() {
                     let rang = decalages.len();
                     let vers = &mut poids[rang * blocs..(rang + 1) * blocs];
