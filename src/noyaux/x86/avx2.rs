@@ -188,8 +188,7 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize, const 
     for b in 0..colonnes / BLOC {
         let place = b * p.largeur + c0;
         if H == 2 {
-            let octets = disposition.octets_groupe() / disposition.blocs_par_groupe();
-            precharger(tuile.as_ptr().wrapping_add(disposition.codes(b)), octets, p, b * p.largeur + c0);
+            precharger(disposition, tuile.as_ptr().wrapping_add(disposition.codes(b)), p, place);
         }
         for (moitie, y) in (premiere..).zip(&mut y) {
             // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
@@ -253,8 +252,7 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize, const H: usize>(
         for b in s * BLOCS_PAR_SUPERBLOC..(s + 1) * BLOCS_PAR_SUPERBLOC {
             let place = b * p.largeur + c0;
             if H == 2 {
-                let octets = disposition.octets_groupe() / disposition.blocs_par_groupe();
-                precharger(tuile.as_ptr().wrapping_add(disposition.codes(b)), octets, p, b * p.largeur + c0);
+                precharger(disposition, tuile.as_ptr().wrapping_add(disposition.codes(b)), p, place);
             }
             for h in 0..H {
                 // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
@@ -317,8 +315,7 @@ unsafe fn superblocs_signes_n<const N: usize, const H: usize>(
         for b in s * BLOCS_PAR_SUPERBLOC..(s + 1) * BLOCS_PAR_SUPERBLOC {
             let place = b * p.largeur + c0;
             if H == 2 {
-                let octets = D.octets_groupe() / D.blocs_par_groupe();
-                precharger(tuile.as_ptr().wrapping_add(D.codes(b)), octets, p, b * p.largeur + c0);
+                precharger(D, tuile.as_ptr().wrapping_add(D.codes(b)), p, place);
             }
             for (moitie, produits) in (premiere..).zip(&mut produits) {
                 // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.

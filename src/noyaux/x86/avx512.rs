@@ -190,12 +190,7 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
             let w = codes::<BITS>(debut);
             let e = tuile.as_ptr().add(disposition.echelles(b));
             if N == 1 {
-                precharger(
-                    debut,
-                    disposition.octets_groupe() / disposition.blocs_par_groupe(),
-                    p,
-                    b * p.largeur + c0,
-                );
+                precharger(disposition, debut, p, place);
             }
             let (echelle, minimum) = (seize_f16(e), if MINIMUM { seize_f16(e.add(32)) } else { y[0] });
 
@@ -270,12 +265,7 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
                 let w = codes::<BITS>(debut);
                 let e = tuile.as_ptr().add(disposition.echelles(b));
                 if N == 1 {
-                    precharger(
-                        debut,
-                        disposition.octets_groupe() / disposition.blocs_par_groupe(),
-                        p,
-                        b * p.largeur + c0,
-                    );
+                    precharger(disposition, debut, p, place);
                 }
                 let entiers =
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())));
@@ -334,12 +324,7 @@ unsafe fn superblocs_signes_n<const N: usize>(
                 let w = codes::<6>(debut);
                 let e = tuile.as_ptr().add(Disposition::K6.echelles(b));
                 if N == 1 {
-                    precharger(
-                        debut,
-                        Disposition::K6.octets_groupe() / Disposition::K6.blocs_par_groupe(),
-                        p,
-                        b * p.largeur + c0,
-                    );
+                    precharger(Disposition::K6, debut, p, place);
                 }
                 let signees =
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));

@@ -33,8 +33,7 @@ unsafe fn affine_n<const N: usize, const H: usize>(
     for b in 0..colonnes / BLOC {
         let place = b * p.largeur + c0;
         if H == 2 {
-            let octets = D.octets_groupe() / D.blocs_par_groupe();
-            precharger(tuile.as_ptr().wrapping_add(D.codes(b)), octets, p, b * p.largeur + c0);
+            precharger(D, tuile.as_ptr().wrapping_add(D.codes(b)), p, place);
         }
         for (moitie, y) in (premiere..).zip(&mut y) {
             // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
@@ -104,7 +103,7 @@ unsafe fn dictionnaire_n<const D: usize, const N: usize, const H: usize>(
                 let place = place + bloc * p.largeur;
                 let debut = debut.add(bloc * disposition.geometrie().codes);
                 if H == 2 {
-                    precharger(debut, disposition.octets_groupe() / disposition.blocs_par_groupe(), p, place);
+                    precharger(disposition, debut, p, place);
                 }
                 let produits = niveaux_par_places::<N, H>(niveaux, debut, p.codes.as_ptr().add(place));
                 for c in 0..N {

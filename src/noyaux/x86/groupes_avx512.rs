@@ -37,7 +37,7 @@ unsafe fn affine_n<const N: usize>(
             let debut = tuile.as_ptr().add(D.codes(b));
             let w = codes::<4>(debut);
             if N == 1 {
-                precharger(debut, D.octets_groupe() / D.blocs_par_groupe(), p, place);
+                precharger(D, debut, p, place);
             }
             let e = tuile.as_ptr().add(D.echelles(b));
             let (echelle, minimum) = (seize_f16(e), seize_f16(e.add(2 * LIGNES)));
@@ -125,8 +125,7 @@ macro_rules! dictionnaires {
                     let debut = tuile.as_ptr().add(disposition.codes(b));
                     let w = $decoder(niveaux, debut);
                     if N == 1 {
-                        let octets = disposition.octets_groupe() / disposition.blocs_par_groupe();
-                        precharger(debut, octets, p, place);
+                        precharger(disposition, debut, p, place);
                     }
                     let echelle = seize_f16(tuile.as_ptr().add(disposition.echelles(b)));
                     let reels = reels!(w, 0..8, p, place, N, false);

@@ -13,8 +13,10 @@ mod groupes_avx2;
 mod groupes_avx512;
 mod isolees_avx512;
 
-use super::activations::Panneau;
 use std::arch::x86_64::{__cpuid, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+
+use super::activations::Panneau;
+use super::disposition::Disposition;
 
 /// De combien d'octets lire les poids d'avance quand un jeton est seul, selon le constructeur. Mesuré : un Zen 4, qui a vu
 /// les lectures se suivre, les demande déjà de loin à la mémoire, et s'embarrasse de ce qu'on lui demande en plus ; un Xeon
@@ -32,10 +34,12 @@ const AVANCE_ENTREES: usize = 16;
 /// Blocs d'une ligne en deçà desquels elles y restent.
 const BLOCS_GARDES: usize = 64;
 
-/// Demande les lignes de cache qui suivent de l'[`avance`] les `octets` octets lus à `debut`, et ce que lira bientôt qui lit la
-/// place `place` d'un panneau.
+/// Demande les lignes de cache qui suivent de l'[`avance`] le bloc lu à `debut`, et ce que lira bientôt qui lit la place
+/// `place` d'un panneau.
 #[inline(always)]
-fn precharger(debut: *const u8, octets: usize, p: &Panneau<'_>, place: usize) {
+fn precharger(disposition: Disposition, debut: *const u8, p: &Panneau<'_>, place: usize) {
+    // Un bloc, et sa part de ce qui suit les codes de son groupe.
+    let octets = disposition.octets_groupe() / disposition.blocs_par_groupe();
     demander(debut.wrapping_add(p.avance), octets);
     if p.codes.len() >= BLOCS_GARDES {
         demander(p.codes.as_ptr().wrapping_add(place + AVANCE_ENTREES).cast(), 1);
