@@ -49,7 +49,7 @@ impl Couches {
         let du_prechargeur = Arc::clone(lecteur);
         // Le préchargeur travaille pendant que l'équipe calcule : il n'a que son propre fil.
         let magasin = MagasinCouches::nouveau(&reglages, move |i| {
-            du_prechargeur.matrices(i, (&mut Equipe::nouvelle(1)?, None))
+            du_prechargeur.matrices(i, (&mut Equipe::nouvelle(1)?, &mut du_prechargeur.reserve(i)?))
         })?;
         let mut couches =
             Self { magasin, lecteur: Arc::clone(lecteur), budget, depart: Compteurs::default() };
@@ -57,8 +57,12 @@ impl Couches {
         for (i, taille) in tailles.into_iter().enumerate() {
             let Some(apres) = reste.checked_sub(taille) else { break };
             reste = apres;
-            let outils = (&mut *equipe, reserve.as_deref_mut());
-            couches.emprunter_avec(i, outils)?;
+            match reserve.as_deref_mut() {
+                Some(reserve) => couches
+                    .magasin
+                    .emprunter_avec(i, &mut |i| lecteur.matrices(i, (&mut *equipe, &mut *reserve)))?,
+                None => couches.emprunter(i, equipe)?,
+            };
         }
         couches.depart = couches.magasin.compteurs();
         Ok(couches)
@@ -69,15 +73,9 @@ impl Couches {
     /// # Errors
     /// Poids non fini, mémoire refusée.
     pub(super) fn emprunter(&self, i: usize, equipe: &mut Equipe) -> Resultat<Arc<Matrices>> {
-        self.emprunter_avec(i, (equipe, None))
-    }
-
-    fn emprunter_avec(
-        &self,
-        i: usize,
-        (equipe, mut reserve): (&mut Equipe, Option<&mut Reserve>),
-    ) -> Resultat<Arc<Matrices>> {
-        self.magasin.emprunter_avec(i, &mut |i| self.lecteur.matrices(i, (equipe, reserve.as_deref_mut())))
+        self.magasin.emprunter_avec(i, &mut |i| {
+            self.lecteur.matrices(i, (&mut *equipe, &mut self.lecteur.reserve(i)?))
+        })
     }
 
     /// Matrices de la couche `i` si elles sont déjà en mémoire, pour savoir où elles sont ; à rendre avant d'emprunter.

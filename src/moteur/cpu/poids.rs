@@ -130,23 +130,23 @@ impl Lecteur {
         self.architecture.couches.len()
     }
 
-    /// Matrices de la couche `i`, réemballées par `equipe` dans de la mémoire de `reserve`, ou à elles.
+    /// Mémoire pour la couche `i` seule.
+    ///
+    /// # Errors
+    /// Tenseur manquant ou mal formé.
+    pub(super) fn reserve(&self, i: usize) -> Resultat<Reserve> {
+        Ok(Reserve::nouvelle(self.octets(i)?))
+    }
+
+    /// Matrices de la couche `i`, réemballées par `equipe` dans de la mémoire de `reserve`.
     ///
     /// # Errors
     /// Tenseur manquant, mal formé ou non fini ; mémoire refusée.
     pub(super) fn matrices(
         &self,
         i: usize,
-        (equipe, reserve): (&mut Equipe, Option<&mut Reserve>),
+        (equipe, reserve): (&mut Equipe, &mut Reserve),
     ) -> Resultat<Matrices> {
-        let mut la_sienne;
-        let reserve = match reserve {
-            Some(reserve) => reserve,
-            None => {
-                la_sienne = Reserve::nouvelle(self.octets(i)?);
-                &mut la_sienne
-            }
-        };
         let [q, k, v, sortie, porte, montee, descente] = self.places(i);
         let mut lire = |(nom, forme): (String, _)| self.matrice(&nom, forme, (equipe, reserve));
         Ok(Matrices {
