@@ -38,7 +38,7 @@ pub struct OptionsModele {
     /// Moteur imposé au lieu de celui de l'appareil : cpu, cuda, ou reference (lent, en f32, pour vérifier)
     #[arg(long = "engine", value_name = "MOTEUR", hide_possible_values = true, value_parser = PossibleValuesParser::new(moteur::MOTEURS))]
     pub moteur: Option<String>,
-    /// Instructions imposées au moteur cpu : generique, avx2, avx512, amx, neon ou dotprod ; sans cette option, les
+    /// Instructions imposées au moteur cpu : generique, avx2, avxvnni, avx512, amx, neon ou dotprod ; sans cette option, les
     /// meilleures du processeur
     #[arg(long = "isa", value_name = "NIVEAU")]
     pub isa: Option<Niveau>,

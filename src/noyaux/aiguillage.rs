@@ -12,6 +12,8 @@ pub enum Niveau {
     Generique,
     /// x86 : AVX2, FMA et F16C.
     Avx2,
+    /// x86 : AVX2 et AVX-VNNI.
+    AvxVnni,
     /// x86 : AVX-512 F, BW, DQ, VL et VNNI.
     Avx512,
     /// x86 : AVX-512, et AMX en bf16 pour l'amorçage.
@@ -24,14 +26,15 @@ pub enum Niveau {
 
 impl Niveau {
     /// Tous les niveaux, du plus simple au plus rapide.
-    pub const TOUS: [Self; 6] =
-        [Self::Generique, Self::Avx2, Self::Avx512, Self::Amx, Self::Neon, Self::Dotprod];
+    pub const TOUS: [Self; 7] =
+        [Self::Generique, Self::Avx2, Self::AvxVnni, Self::Avx512, Self::Amx, Self::Neon, Self::Dotprod];
 
     /// Nom, tel que l'attend `--isa`.
     pub const fn nom(self) -> &'static str {
         match self {
             Self::Generique => "generique",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
             Self::Amx => "amx",
             Self::Neon => "neon",
@@ -47,6 +50,7 @@ impl Niveau {
             match self {
                 Self::Generique => true,
                 Self::Avx2 => a!("avx2") && a!("fma") && a!("f16c"),
+                Self::AvxVnni => Self::Avx2.est_disponible() && a!("avxvnni"),
                 Self::Avx512 => {
                     Self::Avx2.est_disponible()
                         && a!("avx512f")
@@ -64,7 +68,7 @@ impl Niveau {
             match self {
                 Self::Generique | Self::Neon => true,
                 Self::Dotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
-                Self::Avx2 | Self::Avx512 | Self::Amx => false,
+                Self::Avx2 | Self::AvxVnni | Self::Avx512 | Self::Amx => false,
             }
         }
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -118,6 +122,8 @@ impl TableNoyaux {
         Ok(match niveau {
             #[cfg(target_arch = "x86_64")]
             Niveau::Avx2 => super::x86::avx2::table(),
+            #[cfg(target_arch = "x86_64")]
+            Niveau::AvxVnni => super::x86::avxvnni::table(),
             #[cfg(target_arch = "x86_64")]
             Niveau::Avx512 => super::x86::avx512::table(),
             #[cfg(target_arch = "x86_64")]

@@ -202,7 +202,7 @@ fn decoder_de<const BITS: usize>(niveau: Niveau) -> Decoder {
         #[cfg(target_arch = "x86_64")]
         Niveau::Avx512 | Niveau::Amx => avx512::<BITS>,
         #[cfg(target_arch = "x86_64")]
-        Niveau::Avx2 => avx2::<BITS>,
+        Niveau::Avx2 | Niveau::AvxVnni => avx2::<BITS>,
         _ => generique::<BITS>,
     }
 }

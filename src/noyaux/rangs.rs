@@ -257,7 +257,7 @@ impl TableNoyaux {
                 unsafe { x86::avx512(sommes, e, u) }
             }
             #[cfg(target_arch = "x86_64")]
-            Niveau::Avx2 => {
+            Niveau::Avx2 | Niveau::AvxVnni => {
                 // SAFETY: comme au-dessus.
                 unsafe { x86::avx2(sommes, e, u) }
             }

@@ -23,7 +23,7 @@ impl TableNoyaux {
     pub fn executer<C: Calcul>(&self, calcul: C) -> C::Sortie {
         match self.niveau() {
             #[cfg(target_arch = "x86_64")]
-            Niveau::Avx2 => {
+            Niveau::Avx2 | Niveau::AvxVnni => {
                 // SAFETY: une table n'existe qu'à un niveau que le processeur a.
                 unsafe { avx2(calcul) }
             }

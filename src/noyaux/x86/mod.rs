@@ -7,11 +7,13 @@ mod attention_codes_avx2;
 mod attention_codes_avx512;
 pub(super) mod avx2;
 pub(super) mod avx512;
+pub(super) mod avxvnni;
 pub(super) mod colonnes_libres;
 mod entrees_avx512;
 mod groupes_avx2;
 mod groupes_avx512;
 mod isolees_avx512;
+mod sommes_avx2;
 
 use std::arch::x86_64::{__cpuid, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 
@@ -66,25 +68,25 @@ pub(super) fn demander_loin(debut: usize, octets: usize) {
 }
 
 /// Les produits d'un niveau, disposition par disposition, pris dans le module qui l'emploie ; `groupes` y
-/// nomme celui des groupes de 64.
+/// nomme celui des groupes de 64. `$vnni` complète les arguments de ceux qui multiplient des entiers.
 macro_rules! produits {
-    () => {
+    ($($vnni:ident)?) => {
         [
-            blocs::<4, false>,
-            blocs::<4, true>,
-            blocs::<5, false>,
-            blocs::<5, true>,
-            blocs::<8, false>,
-            superblocs::<4>,
-            superblocs::<5>,
-            superblocs_signes,
+            blocs::<4, false $(, $vnni)?>,
+            blocs::<4, true $(, $vnni)?>,
+            blocs::<5, false $(, $vnni)?>,
+            blocs::<5, true $(, $vnni)?>,
+            blocs::<8, false $(, $vnni)?>,
+            superblocs::<4 $(, $vnni)?>,
+            superblocs::<5 $(, $vnni)?>,
+            superblocs_signes $(::<$vnni>)?,
             flottants::<{ Disposition::F32 as usize }>,
             flottants::<{ Disposition::F16 as usize }>,
             flottants::<{ Disposition::Bf16 as usize }>,
-            blocs::<8, true>,
-            groupes::affine,
-            groupes::dictionnaire::<{ Disposition::Nf4 as usize }>,
-            groupes::dictionnaire::<{ Disposition::Fp4 as usize }>,
+            blocs::<8, true $(, $vnni)?>,
+            groupes::affine $(::<$vnni>)?,
+            groupes::dictionnaire::<{ Disposition::Nf4 as usize } $(, $vnni)?>,
+            groupes::dictionnaire::<{ Disposition::Fp4 as usize } $(, $vnni)?>,
         ]
     };
 }
@@ -105,35 +107,18 @@ macro_rules! par_groupes {
 }
 use par_groupes;
 
-/// Comme [`par_groupes`], pour des registres d'une moitié de tuile : `$h` moitiés à partir de `$premiere`. Un jeton seul
-/// fait les deux à la fois, et ne lit la tuile qu'une fois.
-macro_rules! par_moities {
-    (
-        $largeur:expr,
-        [$($taille:literal),+],
-        |$debut:ident, $n:ident, $premiere:ident, $h:ident| $appel:expr
-    ) => {{
-        if $largeur == 1 {
-            const $n: usize = 1;
-            const $h: usize = 2;
-            let ($debut, $premiere) = (0, 0);
-            $appel;
-        } else {
-            const $h: usize = 1;
-            for $premiere in 0..2 {
-                par_groupes!($largeur, [$($taille),+], |$debut, $n| $appel);
-            }
-        }
-    }};
-}
-use par_moities;
-
 /// Répète un corps pour chaque jeton d'un groupe de `$n`, au plus 16, rang constant : les cumuls restent dans des
 /// registres.
 macro_rules! pour_chaque {
-    // Les huit rangées d'un bloc.
+    // Les huit rangées d'un bloc, la moitié d'entre elles, ou deux choses.
     (rangees, |$c:ident| $corps:block) => {
         pour_chaque!(@ 8, $c, $corps, 0 1 2 3 4 5 6 7)
+    };
+    (demi, |$c:ident| $corps:block) => {
+        pour_chaque!(@ 4, $c, $corps, 0 1 2 3)
+    };
+    (deux, |$c:ident| $corps:block) => {
+        pour_chaque!(@ 2, $c, $corps, 0 1)
     };
     ($n:expr, |$c:ident| $corps:block) => {
         pour_chaque!(@ $n, $c, $corps, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
