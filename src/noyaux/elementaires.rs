@@ -89,7 +89,7 @@ pub(super) fn quantifier(blocs: &[[f32; BLOC]], lot: &mut Quantifies) {
 
 /// Quantifie 32 valeurs sur 8 bits, au plus proche : échelle = max |x| / 127, la valeur qui écrase les autres mise à part.
 #[inline(always)]
-fn quantifier_bloc(x: &[f32; BLOC], lot: &mut Quantifies, place: usize) {
+pub(super) fn quantifier_bloc(x: &[f32; BLOC], lot: &mut Quantifies, place: usize) {
     let mut grands = [0.0f32; VOIES];
     let mut carres = [0.0f32; VOIES];
     for i in 0..VOIES {

@@ -6,13 +6,14 @@ use std::arch::x86_64::*;
 
 use super::attention_avx2::{ponderer, scores};
 use super::attention_codes_avx2::ponderer as ponderer_codes;
+use super::entrees_avx2;
 use super::groupes_avx2 as groupes;
 use super::sommes_avx2::{reels, sommes};
 use super::{par_groupes, pour_chaque, precharger, produits};
 use crate::noyaux::activations::{ANCRE, Panneau};
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
-use crate::noyaux::{TableNoyaux, elementaires, table_elementaire};
+use crate::noyaux::{TableNoyaux, table_elementaire};
 
 /// Lignes d'une moitié de tuile.
 pub(super) const MOITIE: usize = 8;
@@ -29,7 +30,7 @@ pub(super) fn table_de<const VNNI: bool>(niveau: Niveau) -> TableNoyaux {
         produits!(VNNI),
         scores,
         ponderer,
-        elementaires::quantifier,
+        entrees_avx2::quantifier,
         #[target_feature(enable = "avx2,fma,f16c")]
     );
     TableNoyaux {

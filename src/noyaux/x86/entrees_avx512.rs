@@ -4,9 +4,10 @@
 
 use std::arch::x86_64::*;
 
-use crate::noyaux::activations::{ANCRE, AUCUN, Codes, LOT, Mesure, Quantifies};
+use super::entrees_avx2::mesurer;
+use crate::noyaux::activations::{AUCUN, Codes, LOT, Quantifies};
 use crate::noyaux::disposition::{BLOC, LIGNES};
-use crate::noyaux::elementaires::{BITS_PERDUS, CODE_MAX, PART_ECRASANTE};
+use crate::noyaux::elementaires::{CODE_MAX, PART_ECRASANTE};
 
 /// Un bloc, en deux moitiés.
 type Moities = [__m512; 2];
@@ -59,7 +60,11 @@ fn quantifier_lot(blocs: &[[f32; BLOC]; LOT], lot: &mut Quantifies) {
         coder([x0, x1], etendre::<0x00, 0x55>(inverses), [gardees[0], gardees[1]], premiers),
         coder([x2, x3], etendre::<0xAA, 0xFF>(inverses), [gardees[2], gardees[3]], derniers),
     ];
-    mesurer(_mm512_div_ps(maximum, code_max), sommes, lot);
+    let [s, t] = sommes.map(|s| _mm_castsi128_ps(s));
+    let moities = [_mm_shuffle_ps::<0x88>(s, t), _mm_shuffle_ps::<0xDD>(s, t)].map(|s| _mm_castps_si128(s));
+    let premiers_de_quart = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    let echelles = _mm512_permutexvar_ps(premiers_de_quart, _mm512_div_ps(maximum, code_max));
+    mesurer(_mm512_castps512_ps128(echelles), moities, lot);
 }
 
 #[target_feature(enable = "avx512f")]
@@ -99,39 +104,6 @@ fn coder([x, y]: [Moities; 2], inverses: [__m512; 2], gardees: [u32; 2], codes: 
     let quatre = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), meles);
     let huit = _mm256_add_epi32(_mm512_castsi512_si256(quatre), _mm512_extracti64x4_epi64::<1>(quatre));
     _mm_add_epi32(_mm256_castsi256_si128(huit), _mm256_extracti128_si256::<1>(huit))
-}
-
-/// Écrit les mesures de quatre blocs, dont `maximum / 127` est dans un quart de `echelles`, et les sommes des moitiés dans
-/// `sommes` : comme [`Mesure::de`].
-#[target_feature(enable = "avx512f,avx512vl")]
-#[inline]
-fn mesurer(echelles: __m512, sommes: [__m128i; 2], lot: &mut Quantifies) {
-    let [s, t] = sommes.map(|s| _mm_castsi128_ps(s));
-    let premieres = _mm_castps_si128(_mm_shuffle_ps::<0x88>(s, t));
-    let secondes = _mm_castps_si128(_mm_shuffle_ps::<0xDD>(s, t));
-    let premiers_de_quart = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-    let echelle = _mm512_castps512_ps128(_mm512_permutexvar_ps(premiers_de_quart, echelles));
-    let echelle = _mm_and_ps(echelle, _mm_castsi128_ps(_mm_set1_epi32(-1 << BITS_PERDUS)));
-    let moities = [premieres, secondes].map(|s| _mm_mul_ps(echelle, _mm_cvtepi32_ps(s)));
-    let somme = _mm_add_epi32(premieres, secondes);
-    let depart = _mm_sub_epi32(_mm_set1_epi32(ANCRE.to_bits().cast_signed()), _mm_slli_epi32::<3>(somme));
-    let mut rangees = [
-        echelle,
-        _mm_mul_ps(_mm_set1_ps(-ANCRE), echelle),
-        _mm_castsi128_ps(depart),
-        _mm_mul_ps(echelle, _mm_cvtepi32_ps(somme)),
-    ];
-    let [a, b, c, d] = &mut rangees;
-    _MM_TRANSPOSE4_PS(a, b, c, d);
-    const { assert!(size_of::<Mesure>() == 16) };
-    // SAFETY: quatre mesures de seize octets, et quatre fois deux nombres.
-    unsafe {
-        for (i, rangee) in rangees.into_iter().enumerate() {
-            _mm_storeu_ps(lot.mesures.as_mut_ptr().add(i).cast(), rangee);
-        }
-        _mm_storeu_ps(lot.moities.as_mut_ptr().cast(), _mm_unpacklo_ps(moities[0], moities[1]));
-        _mm_storeu_ps(lot.moities.as_mut_ptr().add(2).cast(), _mm_unpackhi_ps(moities[0], moities[1]));
-    }
 }
 
 /// Rang de la première valeur de grandeur `maximum`.
@@ -185,39 +157,4 @@ fn etaler(x: [f32; LOT]) -> __m512 {
 #[inline]
 fn etendre<const A: i32, const B: i32>(x: __m512) -> [__m512; 2] {
     [_mm512_shuffle_f32x4::<A>(x, x), _mm512_shuffle_f32x4::<B>(x, x)]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::noyaux::aiguillage::Niveau;
-    use crate::noyaux::elementaires;
-
-    #[test]
-    fn des_blocs_se_quantifient_aux_memes_bits_que_par_les_boucles_ordinaires() {
-        if !Niveau::Avx512.est_disponible() {
-            eprintln!("SAUTÉ : ce processeur n'a pas AVX-512 VNNI");
-            return;
-        }
-        for graine in 0..200u32 {
-            let blocs: [[f32; BLOC]; LOT] = std::array::from_fn(|b| {
-                let mut x = std::array::from_fn(|i| {
-                    ((i as u32 * 37 + graine * 101 + b as u32 * 17) % 61) as f32 / 7.0 - 4.0
-                });
-                x[(graine as usize + 5 * b) % BLOC] *= ((graine + b as u32) % 9) as f32;
-                if (graine as usize + b).is_multiple_of(13) { [0.0; BLOC] } else { x }
-            });
-            for n in 1..=LOT {
-                let (mut attendus, mut obtenus) = (Quantifies::NULS, Quantifies::NULS);
-                elementaires::quantifier(&blocs[..n], &mut attendus);
-                // SAFETY: instructions présentes.
-                unsafe { quantifier(&blocs[..n], &mut obtenus) };
-                assert_eq!(obtenus.codes[..n], attendus.codes[..n], "{blocs:?}");
-                assert_eq!(obtenus.mesures[..n], attendus.mesures[..n], "{blocs:?}");
-                assert_eq!(obtenus.moities[..n], attendus.moities[..n], "{blocs:?}");
-                assert_eq!(obtenus.rangs[..n], attendus.rangs[..n], "{blocs:?}");
-                assert_eq!(obtenus.valeurs[..n], attendus.valeurs[..n], "{blocs:?}");
-            }
-        }
-    }
 }

@@ -9,6 +9,7 @@ pub(super) mod avx2;
 pub(super) mod avx512;
 pub(super) mod avxvnni;
 pub(super) mod colonnes_libres;
+mod entrees_avx2;
 mod entrees_avx512;
 mod groupes_avx2;
 mod groupes_avx512;
@@ -133,3 +134,49 @@ macro_rules! pour_chaque {
     }};
 }
 use pour_chaque;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::noyaux::activations::{LOT, Quantifies};
+    use crate::noyaux::aiguillage::Niveau;
+    use crate::noyaux::disposition::BLOC;
+    use crate::noyaux::elementaires;
+
+    #[test]
+    fn des_blocs_se_quantifient_aux_memes_bits_que_par_les_boucles_ordinaires() {
+        type Quantifier = unsafe fn(&[[f32; BLOC]], &mut Quantifies);
+        let niveaux: [(Niveau, Quantifier); 2] =
+            [(Niveau::Avx2, entrees_avx2::quantifier), (Niveau::Avx512, entrees_avx512::quantifier)];
+        for (niveau, quantifier) in niveaux {
+            if niveau.est_disponible() {
+                comparer(quantifier);
+            } else {
+                eprintln!("SAUTÉ : ce processeur n'a pas les instructions « {niveau} »");
+            }
+        }
+    }
+
+    fn comparer(quantifier: unsafe fn(&[[f32; BLOC]], &mut Quantifies)) {
+        for graine in 0..200u32 {
+            let blocs: [[f32; BLOC]; LOT] = std::array::from_fn(|b| {
+                let mut x = std::array::from_fn(|i| {
+                    ((i as u32 * 37 + graine * 101 + b as u32 * 17) % 61) as f32 / 7.0 - 4.0
+                });
+                x[(graine as usize + 5 * b) % BLOC] *= ((graine + b as u32) % 9) as f32;
+                if (graine as usize + b).is_multiple_of(13) { [0.0; BLOC] } else { x }
+            });
+            for n in 1..=LOT {
+                let (mut attendus, mut obtenus) = (Quantifies::NULS, Quantifies::NULS);
+                elementaires::quantifier(&blocs[..n], &mut attendus);
+                // SAFETY: instructions présentes.
+                unsafe { quantifier(&blocs[..n], &mut obtenus) };
+                assert_eq!(obtenus.codes[..n], attendus.codes[..n], "{blocs:?}");
+                assert_eq!(obtenus.mesures[..n], attendus.mesures[..n], "{blocs:?}");
+                assert_eq!(obtenus.moities[..n], attendus.moities[..n], "{blocs:?}");
+                assert_eq!(obtenus.rangs[..n], attendus.rangs[..n], "{blocs:?}");
+                assert_eq!(obtenus.valeurs[..n], attendus.valeurs[..n], "{blocs:?}");
+            }
+        }
+    }
+}
