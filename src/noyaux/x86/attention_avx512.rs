@@ -10,27 +10,16 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::avx512::{partout, seize_f16};
-use super::{demander, par_groupes, pour_chaque};
+use super::{PEU_DE_REQUETES, avance_de, demander, par_groupes, pour_chaque};
 use crate::noyaux::disposition::LIGNES;
 use crate::noyaux::kv::{REQUETES, TRANCHE};
-
-/// Requêtes en deçà desquelles la mémoire se fait attendre.
-const PEU: usize = 4;
-
-/// Ce qui sépare, en nombres, ce qui se lit de ce qui se lira ensuite ; 0 s'il n'y a rien à lire ensuite.
-fn avance(lus: &[f16], ensuite: &[f16]) -> isize {
-    if ensuite.is_empty() {
-        return 0;
-    }
-    (ensuite.as_ptr() as isize - lus.as_ptr() as isize) / size_of::<f16>() as isize
-}
 
 /// Scores des clés d'une tranche.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(super) fn scores(q: &[f32], n: usize, dim: usize, [cles, ensuite]: [&[f16]; 2], sorties: &mut [f32]) {
-    let avance = avance(cles, ensuite);
+    let avance = avance_de(cles, ensuite);
     let tuiles = cles.len() / (dim * LIGNES);
-    par_groupes!(n, [16, 8, 4, 2, 1], |i, N| {
+    par_groupes!(n, [16, 8, 4, 3, 2, 1], |i, N| {
         // SAFETY: `q` a `dim` rangées de requêtes, `cles` autant de rangées de 16 par tuile, et chaque requête 16 places
         // par tuile (vérifié par la table).
         unsafe {
@@ -90,7 +79,7 @@ unsafe fn scores_t<const N: usize, const T: usize>(
             let q = q.add(d * REQUETES);
             pour_chaque!(T, |K| {
                 let rangee = cles.add((K * dim + d) * LIGNES);
-                if N <= PEU && d & 1 == 0 {
+                if N <= PEU_DE_REQUETES && d & 1 == 0 {
                     demander(rangee.wrapping_offset(avance).cast(), 1);
                 }
                 let cle = seize_f16(rangee.cast());
@@ -110,8 +99,8 @@ unsafe fn scores_t<const N: usize, const T: usize>(
 /// Somme pondérée de valeurs, 16 dimensions à la fois ; le dernier morceau est masqué.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(super) fn ponderer(p: &[f32], dim: usize, [v, ensuite]: [&[f16]; 2], y: &mut [f32]) {
-    let avance = avance(v, ensuite);
-    par_groupes!(y.len() / dim, [16, 8, 4, 2, 1], |i, N| {
+    let avance = avance_de(v, ensuite);
+    par_groupes!(y.len() / dim, [16, 8, 4, 3, 2, 1], |i, N| {
         // SAFETY: `y` a `n` lignes de `dim` valeurs, `p` un poids par ligne de `v` (vérifié par la table).
         unsafe {
             let (p, y) = (p.as_ptr().add(i * TRANCHE), y.as_mut_ptr().add(i * dim));
@@ -169,7 +158,7 @@ unsafe fn ponderer_d<const N: usize, const D: usize>(
         for j in 0..v.len() / dim {
             let (v, p) = (v.as_ptr().add(j * dim + d), p.add(j));
             pour_chaque!(D, |K| {
-                if N <= PEU && K & 1 == 0 {
+                if N <= PEU_DE_REQUETES && K & 1 == 0 {
                     demander(v.wrapping_offset(avance + (K * LIGNES) as isize).cast(), 1);
                 }
                 let valeurs = _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(masque, v.add(K * LIGNES).cast()));

@@ -18,6 +18,8 @@ mod sommes_avx2;
 
 use std::arch::x86_64::{__cpuid, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 
+use half::f16;
+
 use super::activations::Panneau;
 use super::disposition::Disposition;
 
@@ -66,6 +68,17 @@ pub(super) fn demander_loin(debut: usize, octets: usize) {
         // SAFETY: un préchargement n'accède à rien.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::without_provenance(adresse)) };
     }
+}
+
+/// Requêtes d'attention en deçà desquelles la mémoire se fait attendre.
+const PEU_DE_REQUETES: usize = 4;
+
+/// Ce qui sépare, en nombres, ce que lit l'attention de ce qu'elle lira ensuite ; 0 s'il n'y a rien à lire ensuite.
+fn avance_de(lus: &[f16], ensuite: &[f16]) -> isize {
+    if ensuite.is_empty() {
+        return 0;
+    }
+    (ensuite.as_ptr() as isize - lus.as_ptr() as isize) / size_of::<f16>() as isize
 }
 
 /// Les produits d'un niveau, disposition par disposition, pris dans le module qui l'emploie ; `groupes` y
