@@ -36,23 +36,25 @@ unsafe fn affine_n<const VNNI: bool, const N: usize>(
 ) {
     const D: Disposition = Disposition::G4M;
     let mut y = [[_mm256_setzero_ps(); N]; 2];
-    for b in 0..colonnes / BLOC {
-        let place = b * p.largeur + c0;
-        // SAFETY: bloc `b` de la tuile et place `place + c` du panneau, dans les longueurs vérifiées.
+    for b in (0..colonnes / BLOC).step_by(2) {
+        // SAFETY: blocs `b` et `b + 1` de la tuile, dont le nombre est pair, et leurs places du panneau.
         unsafe {
-            let bloc = tuile.as_ptr().add(D.codes(b));
-            if N == 1 {
-                precharger(D, bloc, p, place);
-            }
-            let reels = reels!(4, VNNI, _mm256_setzero_si256(), bloc, p, place, N, false);
             let e = tuile.as_ptr().add(D.echelles(b));
-            pour_chaque!(deux, |H| {
-                let (echelle, minimum) =
-                    (huit_f16(e.add(2 * MOITIE * H)), huit_f16(e.add(2 * (LIGNES + MOITIE * H))));
+            let echelles = [huit_f16(e), huit_f16(e.add(2 * MOITIE))];
+            let minimums = [huit_f16(e.add(2 * LIGNES)), huit_f16(e.add(2 * (LIGNES + MOITIE)))];
+            pour_chaque!(deux, |I| {
+                let place = (b + I) * p.largeur + c0;
+                let bloc = tuile.as_ptr().add(D.codes(b + I));
+                if N == 1 {
+                    precharger(D, bloc, p, place);
+                }
+                let reels = reels!(4, VNNI, _mm256_setzero_si256(), bloc, p, place, N, false);
                 pour_chaque!(N, |C| {
                     let total = _mm256_set1_ps((*p.mesures.as_ptr().add(place + C)).total);
-                    y[H][C] = _mm256_fmadd_ps(minimum, total, y[H][C]);
-                    y[H][C] = _mm256_fmadd_ps(reels[H][C], echelle, y[H][C]);
+                    pour_chaque!(deux, |H| {
+                        y[H][C] = _mm256_fmadd_ps(minimums[H], total, y[H][C]);
+                        y[H][C] = _mm256_fmadd_ps(reels[H][C], echelles[H], y[H][C]);
+                    });
                 });
             });
         }
@@ -92,22 +94,24 @@ unsafe fn dictionnaire_n<const D: usize, const VNNI: bool, const N: usize>(
     let niveaux = _mm256_broadcastsi128_si256(niveaux);
     let (inverse, zero) = (_mm256_set1_ps(dictionnaire.inverse), _mm256_set1_ps(f32::from(ZERO)));
     let mut y = [[_mm256_setzero_ps(); N]; 2];
-    for b in 0..colonnes / BLOC {
-        let place = b * p.largeur + c0;
-        // SAFETY: bloc `b` de la tuile et places `place + c` du panneau, dans les longueurs vérifiées.
+    for b in (0..colonnes / BLOC).step_by(2) {
+        // SAFETY: blocs `b` et `b + 1` de la tuile, dont le nombre est pair, et leurs places du panneau.
         unsafe {
-            let bloc = tuile.as_ptr().add(disposition.codes(b));
-            if N == 1 {
-                precharger(disposition, bloc, p, place);
-            }
-            let reels = reels!(NIVEAUX, VNNI, niveaux, bloc, p, place, N, false);
             let e = tuile.as_ptr().add(disposition.echelles(b));
-            pour_chaque!(deux, |H| {
-                let echelle = huit_f16(e.add(2 * MOITIE * H));
+            let echelles = [huit_f16(e), huit_f16(e.add(2 * MOITIE))];
+            pour_chaque!(deux, |I| {
+                let place = (b + I) * p.largeur + c0;
+                let bloc = tuile.as_ptr().add(disposition.codes(b + I));
+                if N == 1 {
+                    precharger(disposition, bloc, p, place);
+                }
+                let reels = reels!(NIVEAUX, VNNI, niveaux, bloc, p, place, N, false);
                 pour_chaque!(N, |C| {
                     let total = _mm256_set1_ps((*p.mesures.as_ptr().add(place + C)).total);
-                    let centre = _mm256_fnmadd_ps(total, zero, reels[H][C]);
-                    y[H][C] = _mm256_fmadd_ps(centre, echelle, y[H][C]);
+                    pour_chaque!(deux, |H| {
+                        let centre = _mm256_fnmadd_ps(total, zero, reels[H][C]);
+                        y[H][C] = _mm256_fmadd_ps(centre, echelles[H], y[H][C]);
+                    });
                 });
             });
         }

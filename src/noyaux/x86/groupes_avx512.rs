@@ -30,22 +30,24 @@ unsafe fn affine_n<const N: usize>(
 ) {
     const D: Disposition = Disposition::G4M;
     let mut y = [_mm512_setzero_ps(); N];
-    for b in 0..colonnes / BLOC {
-        let place = b * p.largeur + c0;
-        // SAFETY: bloc `b` de la tuile et places `place + c` du panneau, dans les longueurs vérifiées.
+    for b in (0..colonnes / BLOC).step_by(2) {
+        // SAFETY: blocs `b` et `b + 1` de la tuile, dont le nombre est pair, et leurs places du panneau.
         unsafe {
-            let debut = tuile.as_ptr().add(D.codes(b));
-            let w = codes::<4>(debut);
-            if N == 1 {
-                precharger(D, debut, p, place);
-            }
             let e = tuile.as_ptr().add(D.echelles(b));
             let (echelle, minimum) = (seize_f16(e), seize_f16(e.add(2 * LIGNES)));
-            let reels = reels!(w, 0..8, p, place, N, false);
-            pour_chaque!(N, |C| {
-                y[C] = _mm512_fmadd_ps(reels[C], echelle, y[C]);
-                let total = &raw const (*p.mesures.as_ptr().add(place + C)).total;
-                y[C] = _mm512_fmadd_ps(minimum, partout(total), y[C]);
+            pour_chaque!(deux, |I| {
+                let place = (b + I) * p.largeur + c0;
+                let debut = tuile.as_ptr().add(D.codes(b + I));
+                let w = codes::<4>(debut);
+                if N == 1 {
+                    precharger(D, debut, p, place);
+                }
+                let reels = reels!(w, 0..8, p, place, N, false);
+                pour_chaque!(N, |C| {
+                    y[C] = _mm512_fmadd_ps(reels[C], echelle, y[C]);
+                    let total = &raw const (*p.mesures.as_ptr().add(place + C)).total;
+                    y[C] = _mm512_fmadd_ps(minimum, partout(total), y[C]);
+                });
             });
         }
     }
@@ -118,21 +120,23 @@ macro_rules! dictionnaires {
             let niveaux = _mm512_broadcast_i32x4(seize);
             let (inverse, zero) = (_mm512_set1_ps(dictionnaire.inverse), _mm512_set1_ps(f32::from(ZERO)));
             let mut y = [_mm512_setzero_ps(); N];
-            for b in 0..colonnes / BLOC {
-                let place = b * p.largeur + c0;
-                // SAFETY: bloc `b` de la tuile et places `place + c` du panneau, dans les longueurs vérifiées.
+            for b in (0..colonnes / BLOC).step_by(2) {
+                // SAFETY: blocs `b` et `b + 1` de la tuile, dont le nombre est pair, et leurs places du panneau.
                 unsafe {
-                    let debut = tuile.as_ptr().add(disposition.codes(b));
-                    let w = $decoder(niveaux, debut);
-                    if N == 1 {
-                        precharger(disposition, debut, p, place);
-                    }
                     let echelle = seize_f16(tuile.as_ptr().add(disposition.echelles(b)));
-                    let reels = reels!(w, 0..8, p, place, N, false);
-                    pour_chaque!(N, |C| {
-                        let total = partout(&raw const (*p.mesures.as_ptr().add(place + C)).total);
-                        let centre = _mm512_fnmadd_ps(total, zero, reels[C]);
-                        y[C] = _mm512_fmadd_ps(centre, echelle, y[C]);
+                    pour_chaque!(deux, |I| {
+                        let place = (b + I) * p.largeur + c0;
+                        let debut = tuile.as_ptr().add(disposition.codes(b + I));
+                        let w = $decoder(niveaux, debut);
+                        if N == 1 {
+                            precharger(disposition, debut, p, place);
+                        }
+                        let reels = reels!(w, 0..8, p, place, N, false);
+                        pour_chaque!(N, |C| {
+                            let total = partout(&raw const (*p.mesures.as_ptr().add(place + C)).total);
+                            let centre = _mm512_fnmadd_ps(total, zero, reels[C]);
+                            y[C] = _mm512_fmadd_ps(centre, echelle, y[C]);
+                        });
                     });
                 }
             }
