@@ -227,7 +227,7 @@ fn codes<const BITS: usize>(octets: &[u8]) -> Voies {
 }
 
 impl TableNoyaux {
-    /// Produit de tuiles d'une matrice par `panneau`, comme [`Self::produit`] ; plusieurs seulement pour un jeton seul.
+    /// Produit de tuiles d'une matrice par `panneau`, comme [`Self::produit`].
     ///
     /// # Panics
     /// Les longueurs ne correspondent pas.

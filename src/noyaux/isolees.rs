@@ -10,32 +10,55 @@ use super::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
 /// Un nombre par ligne d'une tuile.
 type Voies = [f32; LIGNES];
 
-/// `sorties[jeton] += valeur · colonne`, pour chaque valeur isolée, dans l'ordre (`D` : rang de la disposition).
+/// Tuiles dont une colonne se décode à la fois : chercher où elle est coûte autant que la décoder.
+const ENSEMBLE: usize = 4;
+
+/// `sorties[tuile][jeton] += valeur · colonne`, pour chaque valeur isolée, dans l'ordre, et des tuiles de `octets` octets
+/// (`D` : rang de la disposition).
 #[inline(always)]
-pub(super) fn ajouter<const D: usize>(tuile: &[u8], isolees: &[Isolee], sorties: &mut [[f32; LIGNES]]) {
-    let disposition = const { Disposition::TOUTES[D] };
-    let niveaux = Dictionnaire::de(disposition).map_or([0.0; LIGNES], |d| d.niveaux);
-    // Les voisines sont souvent de la même colonne, décodée une fois.
-    let (mut colonne, mut poids) = (u32::MAX, [0.0; LIGNES]);
-    for i in isolees {
-        if i.colonne != colonne {
-            colonne = i.colonne;
-            let (b, rang) = (colonne as usize / BLOC, colonne as usize % BLOC);
-            let bloc = &tuile[disposition.codes(b)..][..disposition.geometrie().codes];
-            let codes = codes(disposition, bloc, rang);
-            let (echelles, decalages) = affine(disposition, tuile, b, rang);
-            for ligne in 0..LIGNES {
-                let niveau = match disposition {
-                    Disposition::Nf4 | Disposition::Fp4 => niveaux[codes[ligne] as usize & 0x0F],
-                    _ => codes[ligne] as i32 as f32,
-                };
-                poids[ligne] = niveau * echelles[ligne] + decalages[ligne];
+pub(super) fn ajouter<const D: usize>(
+    (tuiles, octets): (&[u8], usize),
+    isolees: &[Isolee],
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let largeur = sorties.len() / (tuiles.len() / octets);
+    let ensembles = tuiles.chunks(ENSEMBLE * octets).zip(sorties.chunks_mut(ENSEMBLE * largeur));
+    for (tuiles, sorties) in ensembles {
+        // Les voisines sont souvent de la même colonne, décodée une fois.
+        let (mut colonne, mut poids) = (u32::MAX, [[0.0; LIGNES]; ENSEMBLE]);
+        for i in isolees {
+            if i.colonne != colonne {
+                colonne = i.colonne;
+                for (poids, tuile) in poids.iter_mut().zip(tuiles.chunks_exact(octets)) {
+                    *poids = decoder::<D>(tuile, colonne as usize);
+                }
+            }
+            for (sorties, poids) in sorties.chunks_exact_mut(largeur).zip(poids) {
+                for (sortie, poids) in sorties[i.jeton as usize].iter_mut().zip(poids) {
+                    *sortie += i.valeur * poids;
+                }
             }
         }
-        for (sortie, poids) in sorties[i.jeton as usize].iter_mut().zip(poids) {
-            *sortie += i.valeur * poids;
-        }
     }
+}
+
+/// Poids d'une colonne.
+#[inline(always)]
+fn decoder<const D: usize>(tuile: &[u8], colonne: usize) -> Voies {
+    let disposition = const { Disposition::TOUTES[D] };
+    let niveaux = Dictionnaire::de(disposition).map_or([0.0; LIGNES], |d| d.niveaux);
+    let (b, rang) = (colonne / BLOC, colonne % BLOC);
+    let codes = codes(disposition, &tuile[disposition.codes(b)..][..disposition.geometrie().codes], rang);
+    let (echelles, decalages) = affine(disposition, tuile, b, rang);
+    let mut poids = [0.0; LIGNES];
+    for ligne in 0..LIGNES {
+        let niveau = match disposition {
+            Disposition::Nf4 | Disposition::Fp4 => niveaux[codes[ligne] as usize & 0x0F],
+            _ => codes[ligne] as i32 as f32,
+        };
+        poids[ligne] = niveau * echelles[ligne] + decalages[ligne];
+    }
+    poids
 }
 
 /// Codes de la colonne `rang` d'un bloc.

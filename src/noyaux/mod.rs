@@ -43,8 +43,8 @@ use partage::Partage;
 /// Produit d'une tuile de poids par un panneau : `sorties[c][ligne]`, une par jeton du panneau.
 type Produit = unsafe fn(tuile: &[u8], colonnes: usize, panneau: &Panneau<'_>, sorties: &mut [[f32; LIGNES]]);
 
-/// Ajoute aux sorties d'une tuile les produits des valeurs isolées.
-type Isoler = unsafe fn(tuile: &[u8], isolees: &[Isolee], sorties: &mut [[f32; LIGNES]]);
+/// Ajoute aux sorties de tuiles, dont on dit la taille, les produits des valeurs isolées.
+type Isoler = unsafe fn(tuiles: (&[u8], usize), isolees: &[Isolee], sorties: &mut [[f32; LIGNES]]);
 
 /// Scores des clés d'une tranche au plus (`[tuile][dim][16]`, f16) pour les `n` premières requêtes d'un panneau (`[dim]`
 /// rangées de [`kv::REQUETES`]) ; ceux de la requête `i` vont à `sorties[i · TRANCHE..]`. Avec les clés, ce qui se lira
@@ -156,8 +156,8 @@ macro_rules! table_elementaire {
             unsafe { e::ranger(x, place, vers, |blocs, lot| $quantifier(blocs, lot)) };
         }
         $(#[$attribut])?
-        fn isoler<const D: usize>(tuile: &[u8], liste: &[Isolee], sorties: &mut [[f32; 16]]) {
-            isolees::ajouter::<D>(tuile, liste, sorties);
+        fn isoler<const D: usize>(tuiles: (&[u8], usize), liste: &[Isolee], sorties: &mut [[f32; 16]]) {
+            isolees::ajouter::<D>(tuiles, liste, sorties);
         }
         $(#[$attribut])?
         fn silu_fois(porte: &mut [f32], montee: &[f32]) {
@@ -221,8 +221,7 @@ impl TableNoyaux {
         self.niveau
     }
 
-    /// Produit d'une tuile rangée selon `disposition` par `panneau` : `sorties[c][ligne]`. Pour un jeton seul, de plusieurs
-    /// tuiles qui se suivent : `sorties[tuile][ligne]`.
+    /// Produit de tuiles qui se suivent, rangées selon `disposition`, par `panneau` : `sorties[tuile][c][ligne]`.
     ///
     /// # Panics
     /// Les longueurs ne correspondent pas.
@@ -237,7 +236,7 @@ impl TableNoyaux {
     ) {
         let Panneau { largeur, codes, mesures, moities, .. } = *panneau;
         let octets = disposition.octets_tuile(colonnes).max(1);
-        assert!(sorties.len() == largeur || largeur == 1, "une sortie par jeton, ou par tuile");
+        assert!(largeur > 0 && sorties.len().is_multiple_of(largeur), "une sortie par tuile et par jeton");
         assert_eq!(tuiles.len() * largeur, octets * sorties.len(), "taille des tuiles");
         let mut isolees: &[Isolee] = &[];
         if disposition.est_flottante() {
@@ -249,14 +248,14 @@ impl TableNoyaux {
             isolees = panneau.isolees.liste(largeur, colonnes);
         }
         let panneau = &Panneau { avance: self.avance, ..*panneau };
-        for (tuile, sorties) in tuiles.chunks_exact(octets).zip(sorties.chunks_exact_mut(largeur)) {
-            // SAFETY: la table n'est bâtie que si le processeur a ces instructions ; les longueurs, dont dépendent toutes
-            // les adresses lues, viennent d'être vérifiées, et les jetons et colonnes isolés sont ceux du panneau.
-            unsafe {
+        // SAFETY: la table n'est bâtie que si le processeur a ces instructions ; les longueurs, dont dépendent toutes les
+        // adresses lues, viennent d'être vérifiées, et les jetons et colonnes isolés sont ceux du panneau.
+        unsafe {
+            for (tuile, sorties) in tuiles.chunks_exact(octets).zip(sorties.chunks_exact_mut(largeur)) {
                 self.produits[disposition as usize](tuile, colonnes, panneau, sorties);
-                if !isolees.is_empty() {
-                    self.isoler[disposition as usize](tuile, isolees, sorties);
-                }
+            }
+            if !isolees.is_empty() && !tuiles.is_empty() {
+                self.isoler[disposition as usize]((tuiles, octets), isolees, sorties);
             }
         }
     }

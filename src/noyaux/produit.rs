@@ -16,6 +16,9 @@ use super::tri::ordre_commun;
 /// Morceaux donnés à chaque fil, en moyenne : assez pour que tous finissent ensemble.
 const MORCEAUX_PAR_FIL: usize = 8;
 
+/// Tuiles calculées d'un trait pour un panneau : ce qu'elles ont en commun ne se fait qu'une fois.
+const ENSEMBLE: usize = 4;
+
 /// Tuiles d'un morceau au plus : leurs poids tiennent dans le cache de niveau 2.
 const GRAIN_MAX: usize = 16;
 
@@ -52,8 +55,8 @@ pub struct Brouillons(Vec<Brouillon>);
 
 #[derive(Debug, Default)]
 struct Brouillon {
-    /// Sorties d'une tuile pour un panneau.
-    tuile: [Rangee; LARGEUR],
+    /// Sorties de quelques tuiles pour un panneau.
+    tuiles: [[Rangee; LARGEUR]; ENSEMBLE],
     /// Sorties des articles en cours.
     sorties: Vec<Rangee>,
     /// Poids décodés pour l'unité matricielle.
@@ -107,7 +110,7 @@ pub fn produit<M: Borrow<Matrice> + Sync>(
     let brouillons = brouillons.preparer(fils, 0, 0);
     equipe.partager(produit.articles.nombre, produit.grain(fils), &|fil, articles| {
         // SAFETY: chaque fil a son brouillon.
-        let Brouillon { tuile, .. } = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
+        let Brouillon { tuiles, .. } = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
         if entrees.nb_jetons() == 1 {
             let places = produit.articles.premiere(articles.start)..produit.articles.premiere(articles.end);
             // SAFETY: les sorties d'un article ne sont écrites que par le fil qui l'a calculé.
@@ -116,9 +119,10 @@ pub fn produit<M: Borrow<Matrice> + Sync>(
         }
         for panneau in 0..entrees.nombre() {
             let lu = entrees.panneau(panneau);
-            for article in articles.clone() {
-                let debut = panneau * LARGEUR * largeur + produit.articles.premiere(article);
-                produit.calculer(article, (panneau, &lu), tuile, |c, ligne, lignes| {
+            for debut in articles.clone().step_by(ENSEMBLE) {
+                let articles = debut..articles.end.min(debut + ENSEMBLE);
+                let debut = panneau * LARGEUR * largeur + produit.articles.premiere(debut);
+                produit.calculer(articles, (panneau, &lu), tuiles, |c, ligne, lignes| {
                     let debut = debut + c * largeur + ligne;
                     // SAFETY: les sorties d'un article ne sont écrites que par le fil qui l'a calculé.
                     unsafe { sortie.plage(debut..debut + lignes) }
@@ -152,7 +156,7 @@ pub fn produit_suivi<M: Borrow<Matrice> + Sync>(
     let brouillons = brouillons.preparer(fils, LARGEUR * pas / LIGNES, 0);
     equipe.partager(produit.articles.nombre, produit.grain(fils), &|fil, articles| {
         // SAFETY: chaque fil a son brouillon.
-        let Brouillon { tuile, sorties, .. } = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
+        let Brouillon { tuiles, sorties, .. } = &mut unsafe { brouillons.plage(fil..fil + 1) }[0];
         if entrees.nb_jetons() == 1 {
             let (article, y) = (articles.start, aplatir(sorties));
             let lignes = produit.calculer_seul(articles, &entrees.panneau(0), y);
@@ -163,7 +167,8 @@ pub fn produit_suivi<M: Borrow<Matrice> + Sync>(
             let lu = entrees.panneau(panneau);
             let jetons = panneau * LARGEUR..entrees.nb_jetons().min((panneau + 1) * LARGEUR);
             for article in articles.clone() {
-                let lignes = produit.calculer(article, (panneau, &lu), tuile, |c, ligne, lignes| {
+                let travail = article..article + 1;
+                let lignes = produit.calculer(travail, (panneau, &lu), tuiles, |c, ligne, lignes| {
                     let debut = c * pas + ligne;
                     // SAFETY: une tuile n'écrit qu'une fois chacune de ses sorties.
                     unsafe { sorties.plage(debut..debut + lignes) }
@@ -318,29 +323,33 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
         Some(self.entrees.selon(ordre).panneau(panneau))
     }
 
-    /// Calcule les sorties d'un article pour les jetons d'un panneau, aux places que donne `place` : rang du jeton dans le
-    /// panneau, rang de la première ligne dans l'article, nombre de lignes. Rend le nombre de lignes de l'article.
+    /// Calcule les sorties d'articles qui se suivent pour les jetons d'un panneau, aux places que donne `place` : rang du
+    /// jeton dans le panneau, rang de la première ligne parmi celles des articles, nombre de lignes. Rend le nombre de ces
+    /// lignes.
     #[inline(always)]
     fn calculer<'y>(
         &self,
-        article: usize,
+        articles: Range<usize>,
         (panneau, lu): (usize, &Panneau<'_>),
-        tuile: &mut [Rangee; LARGEUR],
+        brouillon: &mut [[Rangee; LARGEUR]; ENSEMBLE],
         place: impl Fn(usize, usize, usize) -> &'y mut [f32],
     ) -> usize {
-        self.articles.parcourir(article..article + 1, |m, tuiles, ligne| {
+        self.articles.parcourir(articles, |m, tuiles, ligne| {
             let trie = self.selon(m, panneau);
-            let (sorties, _) = aplatir(tuile).as_chunks_mut();
-            let sorties = &mut sorties[..lu.largeur];
-            for (rang, i) in tuiles.enumerate() {
-                let lignes = m.lignes_de(i);
-                self.table.produit_de(m, i..i + 1, trie.as_ref().unwrap_or(lu), sorties);
-                for (c, sortie) in sorties.iter().enumerate() {
-                    let place = place(c, ligne + rang * LIGNES, lignes);
-                    // Une longueur connue à la compilation épargne un appel par jeton.
-                    match place.as_mut_array() {
-                        Some(place) => *place = *sortie,
-                        None => place.copy_from_slice(&sortie[..lignes]),
+            let (sorties, _) = aplatir(brouillon.as_flattened_mut()).as_chunks_mut();
+            for debut in tuiles.clone().step_by(ENSEMBLE) {
+                let ensemble = debut..tuiles.end.min(debut + ENSEMBLE);
+                let sorties = &mut sorties[..ensemble.len() * lu.largeur];
+                self.table.produit_de(m, ensemble.clone(), trie.as_ref().unwrap_or(lu), sorties);
+                for (i, sorties) in ensemble.zip(sorties.chunks_exact(lu.largeur)) {
+                    let (ligne, lignes) = (ligne + (i - tuiles.start) * LIGNES, m.lignes_de(i));
+                    for (c, sortie) in sorties.iter().enumerate() {
+                        let place = place(c, ligne, lignes);
+                        // Une longueur connue à la compilation épargne un appel par jeton.
+                        match place.as_mut_array() {
+                            Some(place) => *place = *sortie,
+                            None => place.copy_from_slice(&sortie[..lignes]),
+                        }
                     }
                 }
             }

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::avx512::seize_f16;
+use super::{par_groupes, pour_chaque};
 use crate::noyaux::activations::Isolee;
 use crate::noyaux::dictionnaire::Dictionnaire;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
@@ -12,40 +13,104 @@ use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES}
 /// en Q4_1, Q5_0 et Q8_0, dont les valeurs isolées se suivent plus souvent dans une colonne.
 const REDECODEE: usize = Disposition::E4 as usize;
 
-/// `sorties[jeton] += valeur · colonne`, pour chaque valeur isolée, dans l'ordre (`D` : rang de la disposition).
+/// `sorties[tuile][jeton] += valeur · colonne`, pour chaque valeur isolée, dans l'ordre, et des tuiles de `octets` octets
+/// (`D` : rang de la disposition). Plusieurs tuiles à la fois : chercher où est une colonne coûte autant que la décoder.
 ///
 /// # Safety
-/// `tuile` est une tuile de cette disposition ; `TableNoyaux::produit` a vérifié jetons et colonnes.
+/// Ce sont des tuiles de cette disposition, et autant de sorties pour chacune ; `TableNoyaux::produit` a vérifié jetons et
+/// colonnes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) unsafe fn isoler<const D: usize>(tuile: &[u8], isolees: &[Isolee], sorties: &mut [[f32; LIGNES]]) {
-    let disposition = const { Disposition::TOUTES[D] };
-    let niveaux = Dictionnaire::de(disposition).map_or([0.0; LIGNES], |d| d.niveaux);
-    let (seul, sorties) = (sorties.len() == 1, sorties.as_mut_ptr());
-    // SAFETY: seize nombres ; puis, promis par l'appelant, une colonne de la tuile et une sortie.
-    unsafe {
-        let niveaux = _mm512_loadu_ps(niveaux.as_ptr());
-        if seul {
-            // Sa sortie ne quitte pas un registre.
-            let mut sortie = _mm512_loadu_ps(sorties.cast());
-            for i in isolees {
-                let poids = poids::<D>(tuile.as_ptr(), i.colonne as usize, niveaux);
-                sortie = _mm512_fmadd_ps(poids, _mm512_set1_ps(i.valeur), sortie);
+pub(super) unsafe fn isoler<const D: usize>(
+    (tuiles, octets): (&[u8], usize),
+    isolees: &[Isolee],
+    sorties: &mut [[f32; LIGNES]],
+) {
+    let nombre = tuiles.len() / octets;
+    let largeur = sorties.len() / nombre;
+    par_groupes!(nombre, [4, 2, 1], |t, T| {
+        // SAFETY: `T` tuiles à partir de la `t`-ième, et leurs sorties.
+        unsafe {
+            let tuiles = (tuiles.as_ptr().add(t * octets), octets);
+            let sorties = sorties.as_mut_ptr().add(t * largeur).cast();
+            if largeur == 1 {
+                isoler_seul::<D, T>(tuiles, isolees, sorties);
+            } else {
+                isoler_t::<D, T>(tuiles, isolees, (sorties, largeur * LIGNES));
             }
-            return _mm512_storeu_ps(sorties.cast(), sortie);
         }
-        let (mut colonne, mut decodee) = (u32::MAX, niveaux);
+    });
+}
+
+/// `T` tuiles, pour un jeton seul : ses sorties ne quittent pas les registres.
+///
+/// # Safety
+/// `T` tuiles à `octets` octets de distance, qui ont ces colonnes, et `T` sorties qui se suivent.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+unsafe fn isoler_seul<const D: usize, const T: usize>(
+    (tuiles, octets): (*const u8, usize),
+    isolees: &[Isolee],
+    sorties: *mut f32,
+) {
+    let mut y = [_mm512_setzero_ps(); T];
+    // SAFETY: promis par l'appelant.
+    unsafe {
+        let niveaux = niveaux::<D>();
+        pour_chaque!(T, |K| {
+            y[K] = _mm512_loadu_ps(sorties.add(K * LIGNES));
+        });
+        for i in isolees {
+            let valeur = _mm512_set1_ps(i.valeur);
+            pour_chaque!(T, |K| {
+                let poids = poids::<D>(tuiles.add(K * octets), i.colonne as usize, niveaux);
+                y[K] = _mm512_fmadd_ps(poids, valeur, y[K]);
+            });
+        }
+        pour_chaque!(T, |K| {
+            _mm512_storeu_ps(sorties.add(K * LIGNES), y[K]);
+        });
+    }
+}
+
+/// `T` tuiles, pour plusieurs jetons.
+///
+/// # Safety
+/// `T` tuiles à `octets` octets de distance, qui ont ces colonnes, et des sorties à `pas` de distance d'une tuile à
+/// l'autre, où sont tous ces jetons.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[inline]
+unsafe fn isoler_t<const D: usize, const T: usize>(
+    (tuiles, octets): (*const u8, usize),
+    isolees: &[Isolee],
+    (sorties, pas): (*mut f32, usize),
+) {
+    let (mut colonne, mut decodees) = (u32::MAX, [_mm512_setzero_ps(); T]);
+    // SAFETY: promis par l'appelant.
+    unsafe {
+        let niveaux = niveaux::<D>();
         for i in isolees {
             if D == REDECODEE || i.colonne != colonne {
                 colonne = i.colonne;
-                decodee = poids::<D>(tuile.as_ptr(), colonne as usize, niveaux);
+                pour_chaque!(T, |K| {
+                    decodees[K] = poids::<D>(tuiles.add(K * octets), colonne as usize, niveaux);
+                });
             }
-            let sortie = sorties.add(i.jeton as usize).cast();
-            _mm512_storeu_ps(
-                sortie,
-                _mm512_fmadd_ps(decodee, _mm512_set1_ps(i.valeur), _mm512_loadu_ps(sortie)),
-            );
+            let (valeur, sorties) = (_mm512_set1_ps(i.valeur), sorties.add(i.jeton as usize * LIGNES));
+            pour_chaque!(T, |K| {
+                let sortie = sorties.add(K * pas);
+                _mm512_storeu_ps(sortie, _mm512_fmadd_ps(decodees[K], valeur, _mm512_loadu_ps(sortie)));
+            });
         }
     }
+}
+
+/// Niveaux du dictionnaire de la disposition, ou rien.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn niveaux<const D: usize>() -> __m512 {
+    let niveaux = Dictionnaire::de(const { Disposition::TOUTES[D] }).map_or([0.0; LIGNES], |d| d.niveaux);
+    // SAFETY: seize nombres.
+    unsafe { _mm512_loadu_ps(niveaux.as_ptr()) }
 }
 
 /// Poids de la colonne `colonne`.
