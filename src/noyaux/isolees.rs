@@ -1,7 +1,7 @@
 //! Produits des valeurs isolées ([`Isolee`]) par leur colonne de poids : ce que les noyaux d'entiers ne comptent pas.
 //!
 //! Écrit une fois par voies de 16, une par ligne d'une tuile, et recompilé pour les registres de chaque niveau qui n'a pas
-//! mieux.
+//! mieux. Les additions y sont fondues aux produits, pour les mêmes bits que les autres niveaux.
 
 use super::activations::Isolee;
 use super::dictionnaire::Dictionnaire;
@@ -35,7 +35,7 @@ pub(super) fn ajouter<const D: usize>(
             }
             for (sorties, poids) in sorties.chunks_exact_mut(largeur).zip(poids) {
                 for (sortie, poids) in sorties[i.jeton as usize].iter_mut().zip(poids) {
-                    *sortie += i.valeur * poids;
+                    *sortie = poids.mul_add(i.valeur, *sortie);
                 }
             }
         }
@@ -56,7 +56,7 @@ fn decoder<const D: usize>(tuile: &[u8], colonne: usize) -> Voies {
             Disposition::Nf4 | Disposition::Fp4 => niveaux[codes[ligne] as usize & 0x0F],
             _ => codes[ligne] as i32 as f32,
         };
-        poids[ligne] = niveau * echelles[ligne] + decalages[ligne];
+        poids[ligne] = niveau.mul_add(echelles[ligne], decalages[ligne]);
     }
     poids
 }
@@ -100,7 +100,7 @@ fn affine(disposition: Disposition, tuile: &[u8], b: usize, rang: usize) -> (Voi
     match disposition {
         Disposition::E4M | Disposition::E5M | Disposition::G4M | Disposition::E8M => {
             let (echelle, minimum) = (reels(echelles), reels(&echelles[2 * LIGNES..]));
-            (echelle, combiner(echelle, minimum, |e, m| m - zero * e))
+            (echelle, combiner(echelle, minimum, |e, m| e.mul_add(-zero, m)))
         }
         Disposition::K4 | Disposition::K5 => {
             let (d, dmin) = (reels(superechelles()), reels(&superechelles()[2 * LIGNES..]));
