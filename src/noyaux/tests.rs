@@ -204,6 +204,31 @@ fn un_jeton_seul_ou_parmi_d_autres_donne_les_memes_bits() {
 }
 
 #[test]
+fn des_tuiles_calculees_ensemble_donnent_les_bits_de_chacune() {
+    let mut equipe = Equipe::nouvelle(1).unwrap();
+    for niveau in Niveau::disponibles() {
+        let table = TableNoyaux::choisir(Some(niveau)).unwrap();
+        for spec in [SpecPoids::Q4_0, SpecPoids::Q5_1, SpecPoids::Q5K, SpecPoids::Q6K, SpecPoids::Fp4] {
+            let octets = octets_d_essai(spec, 7 * 16, 256);
+            let m = reemballer(&mut equipe, spec, &octets, [7 * 16, 256]).unwrap();
+            for n in [1, 3] {
+                let mut x = hasard(n * 256, 5);
+                // Des valeurs isolées, dont deux de la même colonne.
+                x.iter_mut().step_by(64).for_each(|x| *x = x.signum() * 50.0);
+                let mut entrees = entrees(&table, &x, 256, Formes::ENTIERS);
+                let panneau = entrees.recenser().panneau(0);
+                let (mut ensemble, mut chacune) = (vec![[0.0; 16]; 7 * n], vec![[0.0; 16]; 7 * n]);
+                table.produit_de(&m, 0..7, &panneau, &mut ensemble);
+                for (i, sorties) in chacune.chunks_mut(n).enumerate() {
+                    table.produit_de(&m, i..i + 1, &panneau, sorties);
+                }
+                assert_eq!(ensemble, chacune, "{niveau}, {spec}, {n} jetons");
+            }
+        }
+    }
+}
+
+#[test]
 fn un_jeton_seul_recoit_de_front_les_memes_sorties_a_tout_nombre_de_fils() {
     const LIGNES_LUES: usize = 32 * 40 + 5;
     let table = TableNoyaux::choisir(None).unwrap();

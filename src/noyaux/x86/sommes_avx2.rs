@@ -104,7 +104,8 @@ pub(super) const fn elargir(bits: usize, j: usize) -> bool {
 
 /// Sommes des produits d'un bloc par `$n` places, `[[[__m256i; $n]; 2]; $parties]`, à partir de `$departs` : par parties
 /// du bloc (ses rangées 0 à 3, puis 4 à 7, si elles sont deux), puis par moitiés de tuile. Le zéro des poids n'est pas
-/// retranché, sauf à 8 bits sans AVX-VNNI. Le bloc doit être de la tuile, et `$q` porter les places.
+/// retranché, sauf à 8 bits sans AVX-VNNI. Le bloc doit être de la tuile, `$q` porter les places, et le processeur avoir
+/// AVX-VNNI si `$vnni`.
 ///
 /// Rangée par rangée : rien n'attend dans un registre que des sommes. Une macro, comme en AVX-512.
 macro_rules! sommes {
