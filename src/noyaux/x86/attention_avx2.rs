@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::avx2::{MOITIE, huit_f16};
-use super::{PEU_DE_REQUETES, avance_de, demander, par_groupes, pour_chaque};
+use super::{PEU_DE_REQUETES, avance_de, demander, par_ensembles, par_groupes, pour_chaque};
 use crate::noyaux::disposition::LIGNES;
 use crate::noyaux::kv::{REQUETES, TRANCHE};
 
@@ -18,50 +18,23 @@ pub(super) fn scores(q: &[f32], n: usize, dim: usize, [cles, ensuite]: [&[f16]; 
     let avance = avance_de(cles, ensuite);
     let tuiles = cles.len() / (dim * LIGNES);
     par_groupes!(n, [4, 3, 2, 1], |i, N| {
-        // SAFETY: `cles` a `dim` rangées de 16 par tuile, `q` autant de rangées de requêtes, et la requête `i` 16 places par
-        // tuile (vérifié par la table).
-        unsafe {
-            let (q, sorties) = (q.as_ptr().add(i), sorties.as_mut_ptr().add(i * TRANCHE));
-            match N {
-                1 => scores_n::<N, 4>(q, dim, (cles.as_ptr(), tuiles, avance), sorties),
-                2 => scores_n::<N, 2>(q, dim, (cles.as_ptr(), tuiles, avance), sorties),
-                _ => scores_n::<N, 1>(q, dim, (cles.as_ptr(), tuiles, avance), sorties),
+        par_ensembles!(tuiles, if N > 2 { 1 } else { 4 / N }, |t, T| {
+            // SAFETY: `cles` a `dim` rangées de 16 par tuile, `q` autant de rangées de requêtes, et la requête `i` 16 places
+            // par tuile (vérifié par la table).
+            unsafe {
+                let cles = cles.as_ptr().add(t * dim * LIGNES);
+                let sorties = sorties.as_mut_ptr().add(i * TRANCHE + t * LIGNES);
+                scores_t::<N, T>(q.as_ptr().add(i), dim, (cles, avance), sorties);
             }
-        }
+        });
     });
-}
-
-/// Toutes les tuiles pour `N` requêtes, `T` à la fois.
-///
-/// # Safety
-/// `q` porte `N` requêtes d'un panneau ; `cles`, `tuiles` tuiles de `dim` rangées ; `sorties`, 16 places par tuile toutes
-/// les `TRANCHE`.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-unsafe fn scores_n<const N: usize, const T: usize>(
-    q: *const f32,
-    dim: usize,
-    (cles, tuiles, avance): (*const f16, usize, isize),
-    sorties: *mut f32,
-) {
-    let mut t = 0;
-    // SAFETY: promis par l'appelant.
-    unsafe {
-        while t + T <= tuiles {
-            scores_t::<N, T>(q, dim, (cles.add(t * dim * LIGNES), avance), sorties.add(t * LIGNES));
-            t += T;
-        }
-        while t < tuiles {
-            scores_t::<N, 1>(q, dim, (cles.add(t * dim * LIGNES), avance), sorties.add(t * LIGNES));
-            t += 1;
-        }
-    }
 }
 
 /// `T` tuiles pour `N` requêtes.
 ///
 /// # Safety
-/// Comme [`scores_n`].
+/// `q` porte `N` requêtes d'un panneau ; `cles`, `T` tuiles de `dim` rangées ; `sorties`, 16 places par tuile toutes les
+/// `TRANCHE`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 unsafe fn scores_t<const N: usize, const T: usize>(
@@ -103,16 +76,15 @@ unsafe fn scores_t<const N: usize, const T: usize>(
 pub(super) fn ponderer(p: &[f32], dim: usize, [v, ensuite]: [&[f16]; 2], y: &mut [f32]) {
     let avance = avance_de(v, ensuite);
     par_groupes!(y.len() / dim, [8, 4, 3, 2, 1], |i, N| {
-        // SAFETY: `y` a `n` lignes de `dim` valeurs, `p` un poids par ligne de `v` (vérifié par la table).
-        unsafe {
-            let (p, y) = (p.as_ptr().add(i * TRANCHE), y.as_mut_ptr().add(i * dim));
-            match N {
-                1 => ponderer_n::<N, 8>(p, dim, (v, avance), y),
-                2 => ponderer_n::<N, 4>(p, dim, (v, avance), y),
-                8 => ponderer_n::<N, 1>(p, dim, (v, avance), y),
-                _ => ponderer_n::<N, 2>(p, dim, (v, avance), y),
+        par_ensembles!(dim / MOITIE, if N == 3 { 2 } else { 8 / N }, |d, D| {
+            let d = d * MOITIE;
+            // SAFETY: `d + 8 · D ≤ dim` ; `y` a `n` lignes de `dim` valeurs, `p` un poids par ligne de `v` (vérifié par la
+            // table).
+            unsafe {
+                let (p, y) = (p.as_ptr().add(i * TRANCHE), y.as_mut_ptr().add(i * dim));
+                ponderer_d::<N, D>(p, (dim, d), (v, avance), y);
             }
-        }
+        });
     });
     let entieres = dim / MOITIE * MOITIE;
     for (p, y) in p.chunks(TRANCHE).zip(y.chunks_exact_mut(dim)) {
@@ -125,36 +97,10 @@ pub(super) fn ponderer(p: &[f32], dim: usize, [v, ensuite]: [&[f16]; 2], y: &mut
     }
 }
 
-/// Les dimensions de `N` requêtes, `D` morceaux de huit à la fois, puis un.
+/// `D` morceaux de huit dimensions à partir de `d`, de `N` requêtes.
 ///
 /// # Safety
-/// `p` a `v.len() / dim` poids tous les `TRANCHE`, `y` `N` lignes de `dim` valeurs.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-unsafe fn ponderer_n<const N: usize, const D: usize>(
-    p: *const f32,
-    dim: usize,
-    v: (&[f16], isize),
-    y: *mut f32,
-) {
-    let mut d = 0;
-    // SAFETY: promis par l'appelant.
-    unsafe {
-        while d + D * MOITIE <= dim {
-            ponderer_d::<N, D>(p, (dim, d), v, y);
-            d += D * MOITIE;
-        }
-        while d + MOITIE <= dim {
-            ponderer_d::<N, 1>(p, (dim, d), v, y);
-            d += MOITIE;
-        }
-    }
-}
-
-/// `D` morceaux de huit dimensions à partir de `d`.
-///
-/// # Safety
-/// Comme [`ponderer_n`], et `d + 8 · D ≤ dim`.
+/// `p` a `v.len() / dim` poids tous les `TRANCHE`, `y` `N` lignes de `dim` valeurs, et `d + 8 · D ≤ dim`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 unsafe fn ponderer_d<const N: usize, const D: usize>(

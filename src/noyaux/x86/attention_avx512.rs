@@ -10,7 +10,7 @@ use std::arch::x86_64::*;
 use half::f16;
 
 use super::avx512::{partout, seize_f16};
-use super::{PEU_DE_REQUETES, avance_de, demander, par_groupes, pour_chaque};
+use super::{PEU_DE_REQUETES, avance_de, demander, par_ensembles, par_groupes, pour_chaque};
 use crate::noyaux::disposition::LIGNES;
 use crate::noyaux::kv::{REQUETES, TRANCHE};
 
@@ -20,50 +20,23 @@ pub(super) fn scores(q: &[f32], n: usize, dim: usize, [cles, ensuite]: [&[f16]; 
     let avance = avance_de(cles, ensuite);
     let tuiles = cles.len() / (dim * LIGNES);
     par_groupes!(n, [16, 8, 4, 3, 2, 1], |i, N| {
-        // SAFETY: `q` a `dim` rangées de requêtes, `cles` autant de rangées de 16 par tuile, et chaque requête 16 places
-        // par tuile (vérifié par la table).
-        unsafe {
-            let (q, sorties) = (q.as_ptr().add(i), sorties.as_mut_ptr().add(i * TRANCHE));
-            match N {
-                16 => scores_n::<N, 1>(q, dim, (cles.as_ptr(), tuiles, avance), sorties),
-                8 => scores_n::<N, 2>(q, dim, (cles.as_ptr(), tuiles, avance), sorties),
-                _ => scores_n::<N, 4>(q, dim, (cles.as_ptr(), tuiles, avance), sorties),
+        par_ensembles!(tuiles, if N > 4 { 16 / N } else { 4 }, |t, T| {
+            // SAFETY: `q` a `dim` rangées de requêtes, `cles` autant de rangées de 16 par tuile, et chaque requête 16 places
+            // par tuile (vérifié par la table).
+            unsafe {
+                let cles = cles.as_ptr().add(t * dim * LIGNES);
+                let sorties = sorties.as_mut_ptr().add(i * TRANCHE + t * LIGNES);
+                scores_t::<N, T>(q.as_ptr().add(i), dim, (cles, avance), sorties);
             }
-        }
+        });
     });
-}
-
-/// Toutes les tuiles pour `N` requêtes, `T` à la fois.
-///
-/// # Safety
-/// `q` porte `N` requêtes d'un panneau ; `cles`, `tuiles` tuiles de `dim` rangées ; `sorties`, 16 places par tuile toutes
-/// les `TRANCHE`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-#[inline]
-unsafe fn scores_n<const N: usize, const T: usize>(
-    q: *const f32,
-    dim: usize,
-    (cles, tuiles, avance): (*const f16, usize, isize),
-    sorties: *mut f32,
-) {
-    let mut t = 0;
-    // SAFETY: promis par l'appelant.
-    unsafe {
-        while t + T <= tuiles {
-            scores_t::<N, T>(q, dim, (cles.add(t * dim * LIGNES), avance), sorties.add(t * LIGNES));
-            t += T;
-        }
-        while t < tuiles {
-            scores_t::<N, 1>(q, dim, (cles.add(t * dim * LIGNES), avance), sorties.add(t * LIGNES));
-            t += 1;
-        }
-    }
 }
 
 /// `T` tuiles pour `N` requêtes.
 ///
 /// # Safety
-/// Comme [`scores_n`].
+/// `q` porte `N` requêtes d'un panneau ; `cles`, `T` tuiles de `dim` rangées ; `sorties`, 16 places par tuile toutes les
+/// `TRANCHE`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
 unsafe fn scores_t<const N: usize, const T: usize>(
@@ -104,45 +77,20 @@ pub(super) fn ponderer(p: &[f32], dim: usize, [v, ensuite]: [&[f16]; 2], y: &mut
         // SAFETY: `y` a `n` lignes de `dim` valeurs, `p` un poids par ligne de `v` (vérifié par la table).
         unsafe {
             let (p, y) = (p.as_ptr().add(i * TRANCHE), y.as_mut_ptr().add(i * dim));
-            match N {
-                16 => ponderer_n::<N, 1>(p, dim, (v, avance), y),
-                8 => ponderer_n::<N, 2>(p, dim, (v, avance), y),
-                _ => ponderer_n::<N, 4>(p, dim, (v, avance), y),
+            par_ensembles!(dim / LIGNES, if N > 4 { 16 / N } else { 4 }, |d, D| {
+                ponderer_d::<N, D>(p, (dim, d * LIGNES), (v, avance), y);
+            });
+            if !dim.is_multiple_of(LIGNES) {
+                ponderer_d::<N, 1>(p, (dim, dim / LIGNES * LIGNES), (v, avance), y);
             }
         }
     });
 }
 
-/// Toutes les dimensions de `N` requêtes, `D` morceaux à la fois.
+/// `D` morceaux de dimensions à partir de `d`, de `N` requêtes ; s'il n'y en a qu'un, il peut déborder de la ligne.
 ///
 /// # Safety
 /// `p` a `v.len() / dim` poids tous les `TRANCHE`, `y` `N` lignes de `dim` valeurs.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-#[inline]
-unsafe fn ponderer_n<const N: usize, const D: usize>(
-    p: *const f32,
-    dim: usize,
-    v: (&[f16], isize),
-    y: *mut f32,
-) {
-    let mut d = 0;
-    // SAFETY: promis par l'appelant.
-    unsafe {
-        while d + D * LIGNES <= dim {
-            ponderer_d::<N, D>(p, (dim, d), v, y);
-            d += D * LIGNES;
-        }
-        while d < dim {
-            ponderer_d::<N, 1>(p, (dim, d), v, y);
-            d += LIGNES;
-        }
-    }
-}
-
-/// `D` morceaux de dimensions à partir de `d` ; s'il n'y en a qu'un, il peut déborder de la ligne.
-///
-/// # Safety
-/// Comme [`ponderer_n`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
 unsafe fn ponderer_d<const N: usize, const D: usize>(

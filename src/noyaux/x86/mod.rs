@@ -121,6 +121,26 @@ macro_rules! par_groupes {
 }
 use par_groupes;
 
+/// Découpe un nombre de choses en ensembles de `$ensemble`, constante, puis une à une.
+macro_rules! par_ensembles {
+    ($nombre:expr, $ensemble:expr, |$debut:ident, $taille:ident| $appel:expr) => {{
+        let mut $debut = 0;
+        {
+            const $taille: usize = $ensemble;
+            while $debut + $taille <= $nombre {
+                $appel;
+                $debut += $taille;
+            }
+        }
+        const $taille: usize = 1;
+        while $debut < $nombre {
+            $appel;
+            $debut += 1;
+        }
+    }};
+}
+use par_ensembles;
+
 /// Répète un corps pour chaque jeton d'un groupe de `$n`, au plus 16, rang constant : les cumuls restent dans des
 /// registres.
 macro_rules! pour_chaque {
