@@ -42,6 +42,17 @@ impl Niveau {
         }
     }
 
+    /// Le niveau dont celui-ci n'est qu'un complément, pour les produits d'entiers ou de bf16 ; lui-même s'il n'en a pas. Tous
+    /// les autres calculs sont ceux de ce niveau.
+    pub(super) const fn base(self) -> Self {
+        match self {
+            Self::AvxVnni => Self::Avx2,
+            Self::Amx => Self::Avx512,
+            Self::Dotprod => Self::Neon,
+            autre => autre,
+        }
+    }
+
     /// Le processeur a-t-il ces instructions ?
     pub fn est_disponible(self) -> bool {
         #[cfg(target_arch = "x86_64")]

@@ -198,11 +198,11 @@ fn avx512<const BITS: usize>(morceau: Morceau<'_>, sortie: &mut [Voies]) {
 
 /// Décodage d'un niveau, pour des codes de `BITS` bits.
 fn decoder_de<const BITS: usize>(niveau: Niveau) -> Decoder {
-    match niveau {
+    match niveau.base() {
         #[cfg(target_arch = "x86_64")]
-        Niveau::Avx512 | Niveau::Amx => avx512::<BITS>,
+        Niveau::Avx512 => avx512::<BITS>,
         #[cfg(target_arch = "x86_64")]
-        Niveau::Avx2 | Niveau::AvxVnni => avx2::<BITS>,
+        Niveau::Avx2 => avx2::<BITS>,
         _ => generique::<BITS>,
     }
 }

@@ -250,14 +250,14 @@ impl TableNoyaux {
         let (u, _) = u.as_chunks();
         let dernier = (N - 1) * e.ligne + u.len().saturating_sub(1) * e.terme;
         assert!(u.is_empty() || dernier < e.valeurs.len(), "termes du facteur gauche");
-        match self.niveau() {
+        match self.niveau().base() {
             #[cfg(target_arch = "x86_64")]
-            Niveau::Avx512 | Niveau::Amx => {
+            Niveau::Avx512 => {
                 // SAFETY: une table n'existe qu'à un niveau que le processeur a ; longueurs vérifiées.
                 unsafe { x86::avx512(sommes, e, u) }
             }
             #[cfg(target_arch = "x86_64")]
-            Niveau::Avx2 | Niveau::AvxVnni => {
+            Niveau::Avx2 => {
                 // SAFETY: comme au-dessus.
                 unsafe { x86::avx2(sommes, e, u) }
             }

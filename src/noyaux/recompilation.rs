@@ -21,14 +21,14 @@ impl TableNoyaux {
     /// rendent les mêmes bits.
     #[inline]
     pub fn executer<C: Calcul>(&self, calcul: C) -> C::Sortie {
-        match self.niveau() {
+        match self.niveau().base() {
             #[cfg(target_arch = "x86_64")]
-            Niveau::Avx2 | Niveau::AvxVnni => {
+            Niveau::Avx2 => {
                 // SAFETY: une table n'existe qu'à un niveau que le processeur a.
                 unsafe { avx2(calcul) }
             }
             #[cfg(target_arch = "x86_64")]
-            Niveau::Avx512 | Niveau::Amx => {
+            Niveau::Avx512 => {
                 // SAFETY: une table n'existe qu'à un niveau que le processeur a.
                 unsafe { avx512(calcul) }
             }
