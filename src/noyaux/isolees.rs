@@ -11,7 +11,7 @@ use super::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
 type Voies = [f32; LIGNES];
 
 /// Tuiles dont une colonne se décode à la fois : chercher où elle est coûte autant que la décoder.
-const ENSEMBLE: usize = 4;
+pub(super) const ENSEMBLE: usize = 4;
 
 /// `sorties[tuile][jeton] += valeur · colonne`, pour chaque valeur isolée, dans l'ordre, et des tuiles de `octets` octets
 /// (`D` : rang de la disposition).

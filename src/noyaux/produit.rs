@@ -8,6 +8,7 @@ use super::TableNoyaux;
 use super::activations::{Activations, LARGEUR, Panneau, Panneaux};
 use super::disposition::LIGNES;
 use super::equipe::{Equipe, part_de};
+use super::isolees::ENSEMBLE;
 use super::large::{self, Bande};
 use super::matrice::Matrice;
 use super::partage::Partage;
@@ -15,9 +16,6 @@ use super::tri::ordre_commun;
 
 /// Morceaux donnés à chaque fil, en moyenne : assez pour que tous finissent ensemble.
 const MORCEAUX_PAR_FIL: usize = 8;
-
-/// Tuiles calculées d'un trait pour un panneau : ce qu'elles ont en commun ne se fait qu'une fois.
-const ENSEMBLE: usize = 4;
 
 /// Tuiles d'un morceau au plus : leurs poids tiennent dans le cache de niveau 2.
 const GRAIN_MAX: usize = 16;
@@ -55,7 +53,7 @@ pub struct Brouillons(Vec<Brouillon>);
 
 #[derive(Debug, Default)]
 struct Brouillon {
-    /// Sorties de quelques tuiles pour un panneau.
+    /// Sorties, pour un panneau, de tuiles calculées d'un trait : autant que leurs valeurs isolées en cherchent ensemble.
     tuiles: [[Rangee; LARGEUR]; ENSEMBLE],
     /// Sorties des articles en cours.
     sorties: Vec<Rangee>,
