@@ -14,6 +14,10 @@ use crate::erreur::{Erreur, Resultat};
 #[cfg(target_os = "linux")]
 const PAGE: usize = 64 << 10;
 
+/// Ce qu'un octet lu peut amener avec lui, de part et d'autre, quand le cache de fichiers a regroupé ses pages.
+#[cfg(target_os = "linux")]
+const GRANDE_PAGE: usize = 2 << 20;
+
 /// Origine des octets : un fichier projeté, un modèle embarqué, ou une mémoire possédée.
 #[derive(Debug)]
 enum Origine {
@@ -192,8 +196,9 @@ impl Octets {
         }
     }
 
-    /// Rend au système les pages du fichier, ou du binaire, que `plage` a pu amener, voisines comprises : elles
-    /// seront relues si l'on y revient. Sans effet sur des octets qui ne viennent pas d'un fichier.
+    /// Rend au système les pages du fichier, ou du binaire, que `plage` a pu amener : elles seront relues si l'on y
+    /// revient. Si `plage` est tout, les pages voisines aussi : le système en amène avec chacune autant qu'en tient son
+    /// cache d'un seul tenant. Sans effet sur des octets qui ne viennent pas d'un fichier.
     pub fn rendre(&self, plage: Range<usize>) {
         if let Nature::Calcul(calcul) = &self.0
             && plage == (0..self.len())
@@ -206,9 +211,10 @@ impl Octets {
             && let Some(octets) = self.get(plage)
         {
             let (adresses, toutes) = (octets.as_ptr_range(), source.as_ptr_range());
-            let debut = (adresses.start as usize / PAGE * PAGE).max(toutes.start as usize);
-            let debut = debut.next_multiple_of(PAGE);
-            let fin = (adresses.end as usize).next_multiple_of(PAGE).min(toutes.end as usize);
+            let autour = if octets.len() == self.len() { GRANDE_PAGE } else { 0 };
+            let debut = (adresses.start as usize).saturating_sub(autour) / PAGE * PAGE;
+            let debut = debut.max(toutes.start as usize).next_multiple_of(PAGE);
+            let fin = (adresses.end as usize + autour).next_multiple_of(PAGE).min(toutes.end as usize);
             if debut < fin {
                 // SAFETY: ces pages appartiennent toutes à la source, qui vient d'un fichier et n'est pas
                 // inscriptible (`est_relisible`) : rendues, elles se relisent à l'identique au premier
