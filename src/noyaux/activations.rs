@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::disposition::BLOC;
 use super::equipe::Equipe;
+use super::large::{self, Rangee};
 use super::partage::Partage;
 use super::tri::Tris;
 
@@ -87,7 +88,7 @@ pub struct Activations {
     isolees: Vec<Isolee>,
     nombres: Vec<usize>,
     x: Vec<f32>,
-    larges: Vec<u16>,
+    larges: Vec<Rangee>,
     tris: Tris,
 }
 
@@ -141,7 +142,7 @@ pub struct Ecriture<'a> {
     rangs: Partage<'a, u8>,
     valeurs: Partage<'a, f32>,
     x: Partage<'a, f32>,
-    larges: Partage<'a, u16>,
+    larges: Partage<'a, Rangee>,
 }
 
 /// Blocs quantifiés à la fois.
@@ -199,11 +200,11 @@ impl Activations {
         self.isolees.resize(blocs, Isolee::default());
         self.nombres.resize(n.div_ceil(LARGEUR), 0);
         self.x.resize(if formes.flottants { n * colonnes } else { 0 }, 0.0);
-        let places = if formes.larges { n.next_multiple_of(LARGEUR) * colonnes } else { 0 };
-        self.larges.resize(places, 0);
+        let panneaux = if formes.larges { n.div_ceil(LARGEUR) } else { 0 };
+        self.larges.resize(panneaux * large::rangees(colonnes), Rangee::default());
         // Les jetons qui manquent au dernier panneau.
         if formes.larges && !n.is_multiple_of(LARGEUR) {
-            self.larges[n / LARGEUR * LARGEUR * colonnes..].fill(0);
+            self.larges[n / LARGEUR * large::rangees(colonnes)..].fill(Rangee::default());
         }
         Ecriture {
             n,
@@ -342,8 +343,8 @@ impl<'a> Panneaux<'a> {
         self.0.n.div_ceil(LARGEUR)
     }
 
-    /// Toutes les entrées en bf16, `[panneau][bloc][16][32]`, si elles sont rangées ainsi.
-    pub fn larges(self) -> Option<&'a [u16]> {
+    /// Toutes les entrées en bf16, `[panneau][bloc][16]`, si elles sont rangées ainsi.
+    pub fn larges(self) -> Option<&'a [Rangee]> {
         self.0.formes.larges.then_some(self.0.larges.as_slice())
     }
 
@@ -404,20 +405,14 @@ impl Ecriture<'_> {
         }
     }
 
-    /// Range le bloc `b` du jeton `jeton` en bf16, arrondi au plus proche (pair en cas d'égalité).
+    /// Place du bloc `b` du jeton `jeton` en bf16.
     ///
-    /// # Safety
-    /// Aucun autre fil n'écrit ce bloc de ce jeton en même temps.
+    /// # Panics
+    /// Elle déborde.
     #[inline(always)]
-    pub unsafe fn ranger_large(&self, jeton: usize, b: usize, x: &[f32; BLOC]) {
+    pub(super) fn place_large(&self, jeton: usize, b: usize) -> *mut Rangee {
         let (panneau, c) = (jeton / LARGEUR, jeton % LARGEUR);
-        let debut = ((panneau * (self.colonnes / BLOC) + b) * LARGEUR + c) * BLOC;
-        // SAFETY: une place est un bloc d'un jeton, que ce fil seul écrit.
-        let place = unsafe { self.larges.plage(debut..debut + BLOC) };
-        for (place, x) in place.iter_mut().zip(x) {
-            let bits = x.to_bits();
-            *place = (bits.wrapping_add(0x7FFF + (bits >> 16 & 1)) >> 16) as u16;
-        }
+        self.larges.pointeur(panneau * large::rangees(self.colonnes) + b * LARGEUR + c)
     }
 
     /// Range telles quelles les valeurs du jeton `jeton` à partir de la colonne `colonne`.

@@ -156,12 +156,6 @@ pub(super) unsafe fn ranger(
         // SAFETY: promis par l'appelant.
         unsafe { vers.ranger_valeurs((jeton, colonne), x) };
     }
-    if vers.formes().larges {
-        for (b, bloc) in x.as_chunks::<BLOC>().0.iter().enumerate() {
-            // SAFETY: promis par l'appelant.
-            unsafe { vers.ranger_large(jeton, colonne / BLOC + b, bloc) };
-        }
-    }
 }
 
 /// Exponentielle, à 2 ulp près entre −87 et 88 ; saturée au-delà.

@@ -3,11 +3,14 @@
 //! Les poids de quelques tuiles sont décodés une fois ; puis deux panneaux de jetons à la fois les traversent, sur toutes
 //! leurs colonnes : les cumuls ne quittent pas l'unité matricielle.
 
+use std::marker::PhantomData;
+
 use half::f16;
 
-use super::activations::LARGEUR;
+use super::activations::{Ecriture, LARGEUR};
 use super::disposition::{BLOC, Disposition, LIGNES};
 use super::matrice::Matrice;
+use super::partage::Partage;
 
 /// Octets de poids décodés à la fois, au plus : la moitié du cache de niveau 2 des processeurs qui ont une unité
 /// matricielle. Moins, et les jetons repassent plus souvent.
@@ -28,15 +31,64 @@ impl Default for Tuile {
     }
 }
 
+/// Un bloc de 32 colonnes d'un jeton, en bf16 : seize jetons font une tuile matricielle. À cheval sur deux lignes de cache,
+/// chaque rangée se lirait en deux fois.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub struct Rangee(pub [u16; BLOC]);
+
 /// Unité matricielle d'un niveau.
 #[derive(Clone, Copy)]
 pub(super) struct Unite {
+    /// Range `x` comme entrée d'un jeton à partir d'une colonne, qui commence un bloc : `(jeton, colonne)`.
+    pub(super) ranger: unsafe fn(x: &[f32], place: (usize, usize), vers: &Ecriture<'_>),
     /// Décode une tuile, bloc par bloc.
     pub(super) decoder: unsafe fn(Disposition, tuile: &[u8], sortie: &mut [Tuile]),
     /// Décode seize dimensions, à partir de celle-ci, de valeurs d'attention : un produit dont elles sont les lignes.
     pub(super) decoder_valeurs: unsafe fn(v: &[f16], dim: usize, premiere: usize, sortie: &mut [Tuile]),
-    /// Produit d'une bande.
+    /// Prépare le fil à multiplier, puis le rend à son état ordinaire.
+    pub(super) ouvrir: unsafe fn(),
+    pub(super) fermer: unsafe fn(),
+    /// Produit d'une bande, dans un fil préparé.
     pub(super) produit: unsafe fn(&Bande<'_>, sorties: *mut f32),
+}
+
+/// L'unité matricielle d'un fil, prête à multiplier tant que vit cette valeur.
+pub struct UniteOuverte {
+    unite: Unite,
+    /// La préparation est celle d'un fil : elle ne passe pas à un autre.
+    fil: PhantomData<*const ()>,
+}
+
+impl UniteOuverte {
+    /// # Safety
+    /// Le processeur a cette unité.
+    pub(super) unsafe fn nouvelle(unite: Unite) -> Self {
+        // SAFETY: promis par l'appelant.
+        unsafe { (unite.ouvrir)() };
+        Self { unite, fil: PhantomData }
+    }
+
+    /// Produit d'une bande, dans `sorties` à partir de `debut`.
+    ///
+    /// # Panics
+    /// Les longueurs ne correspondent pas.
+    ///
+    /// # Safety
+    /// Aucun autre fil ne touche à ces sorties, 16 par tuile, pour 32 jetons ; ce fil n'a fermé aucune unité depuis qu'il a
+    /// ouvert celle-ci.
+    pub unsafe fn produit(&self, bande: &Bande<'_>, sorties: &Partage<'_, f32>, debut: usize) {
+        bande.verifier(sorties.longueur().saturating_sub(debut));
+        // SAFETY: unité ouverte dans ce fil, longueurs vérifiées.
+        unsafe { (self.unite.produit)(bande, sorties.pointeur(debut)) };
+    }
+}
+
+impl Drop for UniteOuverte {
+    fn drop(&mut self) {
+        // SAFETY: ouverte par ce fil.
+        unsafe { (self.unite.fermer)() };
+    }
 }
 
 /// Une matrice peut-elle passer par là ? Les poids en f32 y perdraient leurs derniers bits.
@@ -49,6 +101,11 @@ pub fn blocs(colonnes: usize) -> usize {
     colonnes / BLOC
 }
 
+/// Rangées d'un panneau de jetons.
+pub fn rangees(colonnes: usize) -> usize {
+    LARGEUR * blocs(colonnes)
+}
+
 /// Tuiles de `colonnes` colonnes qui tiennent, décodées, dans une part du cache de niveau 2.
 pub fn tuiles_max(colonnes: usize) -> usize {
     OCTETS_MAX / (size_of::<Tuile>() * blocs(colonnes)).max(1)
@@ -58,8 +115,8 @@ pub fn tuiles_max(colonnes: usize) -> usize {
 pub struct Bande<'a> {
     /// Colonnes des poids.
     pub colonnes: usize,
-    /// Entrées, `[panneau][bloc][16][32]`, bf16.
-    pub x: &'a [u16],
+    /// Entrées, `[panneau][bloc][16]`.
+    pub x: &'a [Rangee],
     /// Poids décodés, `[tuile][bloc]`.
     pub poids: &'a [Tuile],
     /// Rang de la première sortie de chaque tuile.
@@ -75,7 +132,7 @@ impl Bande<'_> {
     /// # Panics
     /// L'une est fausse.
     pub(super) fn verifier(&self, place: usize) {
-        let panneau = LARGEUR * self.colonnes;
+        let panneau = rangees(self.colonnes);
         assert!(self.colonnes > 0 && self.colonnes.is_multiple_of(BLOC), "colonnes de la bande");
         assert!(self.x.len() == panneau || self.x.len() == 2 * panneau, "entrées de la bande");
         assert!(!self.decalages.is_empty(), "tuiles de la bande");

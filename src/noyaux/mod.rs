@@ -36,9 +36,8 @@ use activations::{Ecriture, Formes, Isolee, Panneau};
 use aiguillage::Niveau;
 use disposition::{BLOC, Disposition, LIGNES};
 use half::f16;
-use large::{Bande, Tuile, Unite};
+use large::{Tuile, Unite, UniteOuverte};
 use matrice::Matrice;
-use partage::Partage;
 
 /// Produit d'une tuile de poids par un panneau : `sorties[c][ligne]`, une par jeton du panneau.
 type Produit = unsafe fn(tuile: &[u8], colonnes: usize, panneau: &Panneau<'_>, sorties: &mut [[f32; LIGNES]]);
@@ -320,17 +319,13 @@ impl TableNoyaux {
         unsafe { (self.unite().decoder_valeurs)(v, dim, premiere, sortie) }
     }
 
-    /// Produit d'une bande, dans `sorties` à partir de `debut`.
+    /// Ouvre l'unité matricielle dans ce fil, le temps de quelques produits.
     ///
     /// # Panics
-    /// Les longueurs ne correspondent pas, ou le niveau n'a pas d'unité matricielle.
-    ///
-    /// # Safety
-    /// Aucun autre fil ne touche à ces sorties : 16 par tuile, pour 32 jetons.
-    pub unsafe fn produit_large(&self, bande: &Bande<'_>, sorties: &Partage<'_, f32>, debut: usize) {
-        bande.verifier(sorties.longueur().saturating_sub(debut));
-        // SAFETY: instructions présentes, longueurs vérifiées.
-        unsafe { (self.unite().produit)(bande, sorties.pointeur(debut)) };
+    /// Le niveau n'a pas d'unité matricielle.
+    pub fn ouvrir_large(&self) -> UniteOuverte {
+        // SAFETY: la table n'est bâtie que si le processeur a cette unité.
+        unsafe { UniteOuverte::nouvelle(self.unite()) }
     }
 
     /// L'unité matricielle du niveau, s'il en a une, sert-elle à l'attention de têtes de `dim` valeurs en f16 ?
@@ -422,8 +417,9 @@ impl TableNoyaux {
     /// # Safety
     /// Aucun autre fil n'écrit ces colonnes de ce jeton en même temps.
     pub unsafe fn ranger(&self, x: &[f32], place: (usize, usize), vers: &Ecriture<'_>) {
+        let ranger = if vers.formes().larges { self.unite().ranger } else { self.ranger };
         // SAFETY: instructions présentes ; l'exclusivité est promise par l'appelant.
-        unsafe { (self.ranger)(x, place, vers) }
+        unsafe { ranger(x, place, vers) }
     }
 
     /// `porte = silu(porte) · montee`.

@@ -404,13 +404,15 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
     fn calculer_bande(&self, articles: Range<usize>, brouillon: &mut Brouillon, pas: usize, vers: Vers<'_>) {
         let Some(x) = self.entrees.larges() else { return };
         let (n, colonnes) = (self.entrees.nb_jetons(), self.entrees.colonnes());
+        let rangees = large::rangees(colonnes);
         let entieres = self.decoder_articles(articles.clone(), brouillon);
+        let unite = self.table.ouvrir_large();
         let Brouillon { sorties, poids, decalages, fins, .. } = brouillon;
         let sorties = Partage::nouveau(aplatir(sorties));
         for panneau in (0..self.entrees.nombre()).step_by(2) {
             let mut bande = Bande {
                 colonnes,
-                x: &x[panneau * LARGEUR * colonnes..x.len().min((panneau + 2) * LARGEUR * colonnes)],
+                x: &x[panneau * rangees..x.len().min((panneau + 2) * rangees)],
                 poids: &poids[..decalages.len() * large::blocs(colonnes)],
                 decalages,
                 pas,
@@ -423,11 +425,11 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
                 bande.pas = largeur;
                 let debut = jetons.start * largeur + self.articles.premiere(articles.start);
                 // SAFETY: les sorties d'un article ne sont écrites que par le fil qui l'a calculé.
-                unsafe { self.table.produit_large(&bande, sortie, debut) };
+                unsafe { unite.produit(&bande, sortie, debut) };
                 continue;
             }
             // SAFETY: ce brouillon est à ce fil.
-            unsafe { self.table.produit_large(&bande, &sorties, 0) };
+            unsafe { unite.produit(&bande, &sorties, 0) };
             for (c, jeton) in jetons.enumerate() {
                 let mut debut = c * pas;
                 for (article, fin) in articles.clone().zip(&*fins) {

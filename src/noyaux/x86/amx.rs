@@ -12,15 +12,15 @@ use half::f16;
 
 use super::avx512::{codes, seize_f16};
 use crate::noyaux::TableNoyaux;
-use crate::noyaux::activations::LARGEUR;
+use crate::noyaux::activations::{Ecriture, LARGEUR};
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::dictionnaire::Dictionnaire;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
-use crate::noyaux::large::{Bande, Tuile, Unite, blocs};
+use crate::noyaux::large::{Bande, Tuile, Unite, blocs, rangees};
 
 /// Table de ce niveau ; à n'employer que si le processeur l'a, et que le système l'a permis.
 pub(in crate::noyaux) fn table() -> TableNoyaux {
-    let unite = Unite { decoder: decoder_tuile, decoder_valeurs, produit: bande };
+    let unite = Unite { ranger, decoder: decoder_tuile, decoder_valeurs, ouvrir, fermer, produit: bande };
     TableNoyaux { niveau: Niveau::Amx, large: Some(unite), ..super::avx512::table() }
 }
 
@@ -63,10 +63,44 @@ const CONFIGURATION: Configuration = {
 /// sur une boucle seule, de 10 à 20 % de gagnés.
 const AVANCE: usize = 2 * size_of::<Tuile>();
 
+/// Configure les tuiles de ce fil.
+///
+/// # Safety
+/// AMX est permis.
+unsafe fn ouvrir() {
+    // SAFETY: la configuration est valide.
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIGURATION, options(nostack, readonly)) };
+}
+
+/// Rend les tuiles à leur état initial.
+///
+/// # Safety
+/// AMX est permis.
+unsafe fn fermer() {
+    // SAFETY: promis par l'appelant.
+    unsafe { asm!("tilerelease", options(nostack, nomem)) };
+}
+
+/// Range des valeurs en bf16, arrondies au plus proche (pair en cas d'égalité).
+///
+/// # Safety
+/// Comme `TableNoyaux::ranger`, pour des entrées en bf16.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn ranger(x: &[f32], (jeton, colonne): (usize, usize), vers: &Ecriture<'_>) {
+    for (b, bloc) in x.as_chunks::<BLOC>().0.iter().enumerate() {
+        let place = vers.place_large(jeton, colonne / BLOC + b);
+        // SAFETY: 32 valeurs en font une rangée, que ce fil seul écrit.
+        unsafe {
+            let seize = |i: usize| _mm512_loadu_ps(bloc.as_ptr().add(i));
+            *place.cast() = _mm512_cvtne2ps_pbh(seize(LIGNES), seize(0));
+        }
+    }
+}
+
 /// Deux panneaux par toutes les tuiles d'une bande.
 ///
 /// # Safety
-/// `TableNoyaux::produit_large` a vérifié les longueurs.
+/// `UniteOuverte::produit` a vérifié les longueurs ; les tuiles sont configurées.
 #[target_feature(enable = "avx512f")]
 unsafe fn bande(b: &Bande<'_>, sorties: *mut f32) {
     // Ce qui manque à une paire est refait à vide : le second panneau dans les lignes que personne ne lira, la seconde
@@ -74,12 +108,11 @@ unsafe fn bande(b: &Bande<'_>, sorties: *mut f32) {
     let mut rebut = [[0.0; LIGNES]; LARGEUR];
     let (rebut, pas_rebut) = (rebut.as_mut_ptr().cast(), LIGNES * size_of::<f32>());
     let nb_blocs = blocs(b.colonnes);
-    let panneau = LARGEUR * b.colonnes;
-    let x = [b.x.as_ptr(), b.x[b.x.len() - panneau..].as_ptr()];
-    // SAFETY: AMX est permis (`est_permis`) ; la configuration est valide. Chaque tuile a seize lignes dans chacune des
-    // 32 sorties, les panneaux et les poids leurs blocs, qui se suivent.
+    let second = &b.x[b.x.len() - rangees(b.colonnes)..];
+    let x = [b.x.as_ptr().cast(), second.as_ptr().cast()];
+    // SAFETY: chaque tuile a seize lignes dans chacune des 32 sorties, les panneaux et les poids leurs blocs, qui se
+    // suivent.
     unsafe {
-        asm!("ldtilecfg [{}]", in(reg) &CONFIGURATION, options(nostack, readonly));
         for t in (0..b.decalages.len()).step_by(2) {
             let suivante = b.decalages.get(t + 1);
             let poids = |t: usize| b.poids.as_ptr().add(t * nb_blocs).cast::<u16>();
@@ -91,8 +124,6 @@ unsafe fn bande(b: &Bande<'_>, sorties: *mut f32) {
             });
             produit_2x2(x, w, nb_blocs, &places);
         }
-        // Rend les tuiles à leur état initial.
-        asm!("tilerelease", options(nostack, nomem));
     }
 }
 

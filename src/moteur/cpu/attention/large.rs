@@ -7,7 +7,7 @@ use crate::noyaux::TableNoyaux;
 use crate::noyaux::activations::{Activations, Formes, LARGEUR};
 use crate::noyaux::disposition::{BLOC, LIGNES};
 use crate::noyaux::kv::TRANCHE;
-use crate::noyaux::large::{Bande, Tuile, blocs};
+use crate::noyaux::large::{Bande, Tuile, blocs, rangees};
 use crate::noyaux::partage::Partage;
 
 /// Requêtes en deçà desquelles décoder les clés coûte plus que ce que l'unité matricielle gagne.
@@ -90,10 +90,11 @@ fn multiplier(
     let entrees = entrees.recenser();
     let Some(x) = entrees.larges() else { return };
     let (colonnes, sorties) = (entrees.colonnes(), Partage::nouveau(sorties));
-    for (i, x) in x.chunks(REQUETES * colonnes).enumerate() {
+    let unite = table.ouvrir_large();
+    for (i, x) in x.chunks(2 * rangees(colonnes)).enumerate() {
         let bande = Bande { colonnes, x, poids, decalages, pas };
         // SAFETY: ces sorties sont à ce fil.
-        unsafe { table.produit_large(&bande, &sorties, i * REQUETES * pas) };
+        unsafe { unite.produit(&bande, &sorties, i * REQUETES * pas) };
     }
 }
 
