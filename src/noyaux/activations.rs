@@ -61,6 +61,13 @@ pub struct Mesure {
     pub total: f32,
 }
 
+/// Ce dont part la somme de chaque moitié d'une place, codes 0 à 15, puis 16 à 31, quand les poids n'y ont pas la même
+/// échelle et que leur zéro vaut [`ZERO_MOITIES`] : les bits d'[`ANCRE`] moins ce zéro · la somme des codes.
+pub type Departs = [i32; 2];
+
+/// Zéro des poids de 6 bits.
+pub const ZERO_MOITIES: i32 = 32;
+
 /// Une valeur qui écraserait les autres de son bloc, et que les codes ne comptent pas.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Isolee {
@@ -80,7 +87,7 @@ pub struct Activations {
     formes: Formes,
     codes: Vec<Codes>,
     mesures: Vec<Mesure>,
-    moities: Vec<[f32; 2]>,
+    moities: Vec<Departs>,
     /// Rang et valeur de celle que chaque place isole.
     rangs: Vec<u8>,
     valeurs: Vec<f32>,
@@ -101,8 +108,8 @@ pub struct Panneau<'a> {
     pub codes: &'a [Codes],
     /// Mesure de chaque place.
     pub mesures: &'a [Mesure],
-    /// Échelle · somme des codes 0 à 15, puis 16 à 31, de chaque place.
-    pub moities: &'a [[f32; 2]],
+    /// Départs des deux moitiés de chaque place.
+    pub moities: &'a [Departs],
     /// Valeurs isolées.
     pub isolees: Isolees<'a>,
     /// Valeurs en f32, une par place (blocs d'une colonne).
@@ -138,7 +145,7 @@ pub struct Ecriture<'a> {
     formes: Formes,
     codes: Partage<'a, Codes>,
     mesures: Partage<'a, Mesure>,
-    moities: Partage<'a, [f32; 2]>,
+    moities: Partage<'a, Departs>,
     rangs: Partage<'a, u8>,
     valeurs: Partage<'a, f32>,
     x: Partage<'a, f32>,
@@ -155,8 +162,8 @@ pub struct Quantifies {
     pub codes: [Codes; LOT],
     /// Mesures.
     pub mesures: [Mesure; LOT],
-    /// Échelle · somme des codes de chaque moitié.
-    pub moities: [[f32; 2]; LOT],
+    /// Départs des deux moitiés.
+    pub moities: [Departs; LOT],
     /// Rang de celle qui est isolée, ou [`AUCUN`].
     pub rangs: [u8; LOT],
     /// Sa valeur, ou n'importe quoi.
@@ -168,10 +175,16 @@ impl Quantifies {
     pub const NULS: Self = Self {
         codes: [[0; BLOC]; LOT],
         mesures: [Mesure { echelle: 0.0, ancre: 0.0, depart: 0, total: 0.0 }; LOT],
-        moities: [[0.0; 2]; LOT],
+        moities: [[0; 2]; LOT],
         rangs: [AUCUN; LOT],
         valeurs: [0.0; LOT],
     };
+}
+
+/// Départ d'une moitié dont `somme` est la somme des codes.
+#[inline(always)]
+pub fn depart_de(somme: i32) -> i32 {
+    ANCRE.to_bits().cast_signed() - ZERO_MOITIES * somme
 }
 
 impl Mesure {
@@ -194,7 +207,7 @@ impl Activations {
         let blocs = if formes.entiers { n * (colonnes / BLOC) } else { 0 };
         self.codes.resize(blocs, [0; BLOC]);
         self.mesures.resize(blocs, Mesure::default());
-        self.moities.resize(blocs, [0.0; 2]);
+        self.moities.resize(blocs, [0; 2]);
         self.rangs.resize(blocs, AUCUN);
         self.valeurs.resize(blocs, 0.0);
         self.isolees.resize(blocs, Isolee::default());

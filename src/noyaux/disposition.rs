@@ -10,7 +10,7 @@
 //! |---|---|
 //! | 4 bits | 4 rangées : quartet bas → rangée `j`, quartet haut → rangée `j + 4` |
 //! | 5 bits | les mêmes, puis une rangée dont le bit `j` est le cinquième bit de la rangée `j` |
-//! | 6 bits | les mêmes, puis deux rangées : deux bits hauts de la rangée `4i + k` aux bits `2k` de la `i`-ième |
+//! | 6 bits | 6 rangées : `4i + k` dans les six bits bas de `3i + k`, `k < 3` ; `4i + 3` dans leurs bits hauts, deux à deux |
 //! | 8 bits | 8 rangées, code plus 128 |
 //!
 //! `G` et les dictionnaires ont une échelle pour deux blocs, soit 64 colonnes. Un dictionnaire remplace chaque

@@ -79,7 +79,15 @@ fn codes(disposition: Disposition, bloc: &[u8], rang: usize) -> [u32; LIGNES] {
         Disposition::E5 | Disposition::E5M | Disposition::K5 => {
             (octets(j % 4, j / 4 * 4), 0x0F, Some((octets(4, j), 1)))
         }
-        Disposition::K6 => (octets(j % 4, j / 4 * 4), 0x0F, Some((octets(4 + j / 4, j % 4 * 2), 3))),
+        Disposition::K6 if j % 4 < 3 => (octets(j / 4 * 3 + j % 4, 0), 0x3F, None),
+        Disposition::K6 => {
+            let [a, b, c] = [0, 1, 2].map(|k| octets(j / 4 * 3 + k, 6));
+            let mut codes = a;
+            for ((code, b), c) in codes.iter_mut().zip(b).zip(c) {
+                *code = *code & 3 | (b & 3) << 2 | (c & 3) << 4;
+            }
+            return codes;
+        }
         _ => (octets(j % 4, j / 4 * 4), 0x0F, None),
     };
     let mut codes = rangee.map(|octet| octet & masque);

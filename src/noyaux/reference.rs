@@ -32,7 +32,8 @@ pub fn codes(disposition: Disposition, bloc: &[u8], sortie: &mut [[u8; LIGNES]; 
                 Disposition::E5 | Disposition::E5M | Disposition::K5 => {
                     quartet() | (rangee(4, ligne, t) >> j & 1) << 4
                 }
-                Disposition::K6 => quartet() | (rangee(4 + j / 4, ligne, t) >> (2 * (j % 4)) & 3) << 4,
+                Disposition::K6 if j % 4 < 3 => rangee(j / 4 * 3 + j % 4, ligne, t) & 0x3F,
+                Disposition::K6 => (0..3).map(|k| rangee(j / 4 * 3 + k, ligne, t) >> 6 << (2 * k)).sum(),
                 _ => quartet(),
             };
         }

@@ -7,7 +7,7 @@ use std::arch::asm;
 use half::f16;
 
 use super::groupes;
-use crate::noyaux::activations::Panneau;
+use crate::noyaux::activations::{ANCRE, Departs, Panneau};
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
 use crate::noyaux::kv::{REQUETES, TRANCHE};
@@ -61,6 +61,18 @@ pub(super) unsafe fn codes<const BITS: usize>(p: *const u8) -> [int8x16_t; 8] {
             }
             return signer(w);
         }
+        if BITS == 6 {
+            for i in 0..2 {
+                let rangee = |k: usize| vld1q_u8(p.add(64 * (3 * i + k)));
+                let [a, b, c] = [rangee(0), rangee(1), rangee(2)];
+                for (w, rangee) in w[4 * i..].iter_mut().zip([a, b, c]) {
+                    *w = vandq_u8(rangee, vdupq_n_u8(0x3F));
+                }
+                // Deux bits hauts de chacune, ceux de `a` en bas.
+                w[4 * i + 3] = vsriq_n_u8::<6>(vshrq_n_u8::<2>(vsriq_n_u8::<2>(c, b)), a);
+            }
+            return signer(w);
+        }
         for j in 0..4 {
             let octets = vld1q_u8(p.add(64 * j));
             w[j] = vandq_u8(octets, vdupq_n_u8(0x0F));
@@ -71,16 +83,6 @@ pub(super) unsafe fn codes<const BITS: usize>(p: *const u8) -> [int8x16_t; 8] {
             for (j, w) in w.iter_mut().enumerate() {
                 let leves = vtstq_u8(hauts, vdupq_n_u8(1 << j));
                 *w = vorrq_u8(*w, vandq_u8(leves, vdupq_n_u8(16)));
-            }
-        }
-        if BITS == 6 {
-            let masque = vdupq_n_u8(0x30);
-            for i in 0..2 {
-                let hauts = vld1q_u8(p.add(64 * (4 + i)));
-                w[4 * i] = vorrq_u8(w[4 * i], vandq_u8(vshlq_n_u8::<4>(hauts), masque));
-                w[4 * i + 1] = vorrq_u8(w[4 * i + 1], vandq_u8(vshlq_n_u8::<2>(hauts), masque));
-                w[4 * i + 2] = vorrq_u8(w[4 * i + 2], vandq_u8(hauts, masque));
-                w[4 * i + 3] = vorrq_u8(w[4 * i + 3], vandq_u8(vshrq_n_u8::<2>(hauts), masque));
             }
         }
         signer(w)
@@ -128,16 +130,21 @@ unsafe fn quatre<const DOT: bool>(mut somme: int32x4_t, w: int8x16_t, q: int8x16
     }
 }
 
-/// Produits scalaires d'un bloc par une place, une moitié par nombre, zéro non retranché (sauf à 8 bits), à multiplier par
-/// l'échelle de la place.
+/// Produits scalaires d'un bloc par une place, une moitié par nombre, à partir de ces départs, zéro non retranché (sauf à 8
+/// bits), à multiplier par l'échelle de la place.
 ///
 /// # Safety
 /// `place` est une place du panneau ; si `DOT`, le processeur a `dotprod`.
 #[inline(always)]
-unsafe fn moities<const DOT: bool>(w: &[int8x16_t; 8], p: &Panneau<'_>, place: usize) -> [int32x4_t; 2] {
+unsafe fn moities<const DOT: bool>(
+    w: &[int8x16_t; 8],
+    p: &Panneau<'_>,
+    place: usize,
+    [bas, hauts]: Departs,
+) -> [int32x4_t; 2] {
     // SAFETY: quatre codes à la fois, parmi les 32 de la place, dans les longueurs vérifiées.
     unsafe {
-        let mut sommes = [vdupq_n_s32(0); 2];
+        let mut sommes = [vdupq_n_s32(bas), vdupq_n_s32(hauts)];
         for (j, w) in w.iter().enumerate() {
             let q = p.codes[place].as_ptr().add(4 * j).cast::<i32>().read_unaligned();
             sommes[j / 4] = quatre::<DOT>(sommes[j / 4], *w, vreinterpretq_s8_s32(vdupq_n_s32(q)));
@@ -158,7 +165,7 @@ pub(super) unsafe fn entier<const DOT: bool>(
 ) -> float32x4_t {
     // SAFETY: promis par l'appelant.
     unsafe {
-        let [a, b] = moities::<DOT>(w, p, place);
+        let [a, b] = moities::<DOT>(w, p, place, [0; 2]);
         vcvtq_f32_s32(vaddq_s32(a, b))
     }
 }
@@ -291,14 +298,12 @@ unsafe fn superblocs_signes<const DOT: bool>(
                 let seconde = vmulq_f32(d, quatre_octets::<true>(e.add(LIGNES)));
                 for (c, sortie) in sorties.iter_mut().enumerate() {
                     let place = b * p.largeur + c;
-                    let [u, v] = moities::<DOT>(&w, p, place);
-                    let totaux = p.moities[place];
-                    let reel = |i, total: f32| {
-                        vfmaq_n_f32(vdupq_n_f32(-32.0 * total), vcvtq_f32_s32(i), p.mesures[place].echelle)
-                    };
+                    let departs = p.moities[place].map(|depart| depart - ANCRE.to_bits().cast_signed());
+                    let [u, v] = moities::<DOT>(&w, p, place, departs);
+                    let reel = |i| vmulq_n_f32(vcvtq_f32_s32(i), p.mesures[place].echelle);
                     let y = sortie.as_mut_ptr().add(QUART * quart);
-                    let somme = vfmaq_f32(vld1q_f32(y), reel(u, totaux[0]), premiere);
-                    vst1q_f32(y, vfmaq_f32(somme, reel(v, totaux[1]), seconde));
+                    let somme = vfmaq_f32(vld1q_f32(y), reel(u), premiere);
+                    vst1q_f32(y, vfmaq_f32(somme, reel(v), seconde));
                 }
             }
         }

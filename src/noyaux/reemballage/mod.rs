@@ -279,17 +279,19 @@ fn ranger_codes(bits: u32, codes: &Codes, ligne: usize, bloc: &mut [u8]) {
         }
         return;
     }
+    if bits == 6 {
+        for (i, [premiers @ .., dernier]) in codes.as_chunks::<4>().0.iter().enumerate() {
+            for (k, mot) in premiers.iter().enumerate() {
+                rangee(3 * i + k, mot & quatre(0x3F) | (dernier >> (2 * k) & quatre(3)) << 6);
+            }
+        }
+        return;
+    }
     for j in 0..4 {
         rangee(j, codes[j] & quatre(0x0F) | (codes[4 + j] & quatre(0x0F)) << 4);
     }
     if bits == 5 {
         let cinquieme = |(j, mot): (usize, &u32)| (mot >> 4 & quatre(1)) << j;
         rangee(4, codes.iter().enumerate().map(cinquieme).fold(0, |r, mot| r | mot));
-    }
-    if bits == 6 {
-        for (i, moitie) in codes.as_chunks::<4>().0.iter().enumerate() {
-            let hauts = |(k, mot): (usize, &u32)| (mot >> 4 & quatre(3)) << (2 * k);
-            rangee(4 + i, moitie.iter().enumerate().map(hauts).fold(0, |r, mot| r | mot));
-        }
     }
 }

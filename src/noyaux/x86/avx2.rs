@@ -227,7 +227,6 @@ unsafe fn superblocs_signes_n<const VNNI: bool, const N: usize>(
     sorties: &mut [[f32; LIGNES]],
 ) {
     const D: Disposition = Disposition::K6;
-    let departs = [_mm256_castps_si256(_mm256_set1_ps(ANCRE)); N];
     let mut y = [[_mm256_setzero_ps(); N]; 2];
     for s in 0..colonnes / (BLOC * BLOCS_PAR_SUPERBLOC) {
         let mut produits = [[_mm256_setzero_ps(); N]; 2];
@@ -240,6 +239,13 @@ unsafe fn superblocs_signes_n<const VNNI: bool, const N: usize>(
                     precharger(D, bloc, p, place);
                 }
                 let q = p.codes.as_ptr().add(place).cast::<i8>();
+                let mut departs = [[_mm256_setzero_si256(); N]; 2];
+                pour_chaque!(N, |C| {
+                    let moities = *p.moities.as_ptr().add(place + C);
+                    pour_chaque!(deux, |I| {
+                        departs[I][C] = _mm256_set1_epi32(moities[I]);
+                    });
+                });
                 let sommes = sommes!(6, VNNI, 2, _mm256_setzero_si256(), bloc, q, departs, N);
                 let e = tuile.as_ptr().add(D.echelles(b));
                 let signees =
@@ -247,14 +253,11 @@ unsafe fn superblocs_signes_n<const VNNI: bool, const N: usize>(
                 pour_chaque!(N, |C| {
                     let mesure = &*p.mesures.as_ptr().add(place + C);
                     let (x, ancre) = (_mm256_set1_ps(mesure.echelle), _mm256_set1_ps(mesure.ancre));
-                    let totaux = *p.moities.as_ptr().add(place + C);
                     pour_chaque!(deux, |I| {
-                        let zero = _mm256_set1_ps(-32.0 * totaux[I]);
                         pour_chaque!(deux, |H| {
                             let reel = _mm256_fmadd_ps(_mm256_castsi256_ps(sommes[I][H][C]), x, ancre);
                             let echelle = signees(e.add(LIGNES * I + MOITIE * H));
-                            produits[H][C] =
-                                _mm256_fmadd_ps(_mm256_add_ps(reel, zero), echelle, produits[H][C]);
+                            produits[H][C] = _mm256_fmadd_ps(reel, echelle, produits[H][C]);
                         });
                     });
                 });

@@ -52,6 +52,10 @@ pub(super) unsafe fn codes<const BITS: usize>(p: *const u8) -> [__m512i; 8] {
     if BITS == 8 {
         return [a, b, c, d, rangee(4), rangee(5), rangee(6), rangee(7)];
     }
+    if BITS == 6 {
+        let (w, z) = (quatre_de_six([a, b, c]), quatre_de_six([d, rangee(4), rangee(5)]));
+        return [w[0], w[1], w[2], w[3], z[0], z[1], z[2], z[3]];
+    }
     let masque = _mm512_set1_epi8(0x0F);
     let bas = |x| _mm512_and_si512(x, masque);
     let haut = |x| _mm512_and_si512(_mm512_srli_epi16::<4>(x), masque);
@@ -63,19 +67,19 @@ pub(super) unsafe fn codes<const BITS: usize>(p: *const u8) -> [__m512i; 8] {
             *w = _mm512_mask_add_epi8(*w, leves, *w, _mm512_set1_epi8(16));
         }
     }
-    if BITS == 6 {
-        let masque = _mm512_set1_epi8(0x30);
-        // (a & masque) | w en une instruction.
-        let joindre = |w, a| _mm512_ternarylogic_epi32::<0xF8>(w, a, masque);
-        for i in 0..2 {
-            let hauts = rangee(4 + i);
-            w[4 * i] = joindre(w[4 * i], _mm512_slli_epi16::<4>(hauts));
-            w[4 * i + 1] = joindre(w[4 * i + 1], _mm512_slli_epi16::<2>(hauts));
-            w[4 * i + 2] = joindre(w[4 * i + 2], hauts);
-            w[4 * i + 3] = joindre(w[4 * i + 3], _mm512_srli_epi16::<2>(hauts));
-        }
-    }
     w
+}
+
+/// Les quatre rangées de codes de 6 bits que portent trois rangées d'un bloc.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn quatre_de_six([a, b, c]: [__m512i; 3]) -> [__m512i; 4] {
+    // masque ? x : y
+    let choisir = |masque, x, y| _mm512_ternarylogic_epi32::<0xCA>(_mm512_set1_epi8(masque), x, y);
+    let hauts = choisir(0x03, _mm512_srli_epi16::<6>(a), _mm512_srli_epi16::<4>(b));
+    let hauts = choisir(0x0F, hauts, _mm512_srli_epi16::<2>(c));
+    let six = |x| _mm512_and_si512(x, _mm512_set1_epi8(0x3F));
+    [six(a), six(b), six(c), six(hauts)]
 }
 
 /// Ajoute à chaque voie le produit scalaire de ses quatre codes par les quatre qui sont à `O` octets de `q`.
@@ -101,20 +105,19 @@ pub(super) unsafe fn quatre<const O: usize>(mut somme: __m512i, w: __m512i, q: *
     somme
 }
 
-/// Produits des rangées `$debut` à `$fin` d'un bloc par `$n` places, échelle des entrées comprise, `[__m512; $n]`. Le
-/// zéro des poids n'est pas retranché, sauf si `$huit`, quand il vaut 8. Les places doivent être du panneau.
+/// Produits des rangées `$debut` à `$fin` d'un bloc par `$n` places, échelle des entrées comprise, `[__m512; $n]` : la somme
+/// de la place `C` part de `$depart(C)`, qui en retranche le zéro des poids, ou d'[`ancre`]. Les places doivent être du
+/// panneau.
 ///
 /// Jeton par jeton dans chaque rangée : autant de chaînes de sommes que de jetons, dont aucune n'attend. Une macro : une
 /// fonction de cette taille ne serait pas compilée sur place, et ses résultats passeraient par la mémoire.
 macro_rules! reels {
-    ($w:expr, $debut:literal..$fin:literal, $p:expr, $place:expr, $n:expr, $huit:expr) => {{
+    ($w:expr, $debut:literal..$fin:literal, $p:expr, $place:expr, $n:expr, $depart:expr) => {{
         let mesures = $p.mesures.as_ptr().add($place);
-        let mut sommes = [_mm512_castps_si512(_mm512_set1_ps(ANCRE)); $n];
-        if $huit {
-            pour_chaque!($n, |C| {
-                sommes[C] = _mm512_set1_epi32((*mesures.add(C)).depart);
-            });
-        }
+        let mut sommes = [_mm512_setzero_si512(); $n];
+        pour_chaque!($n, |C| {
+            sommes[C] = $depart(C);
+        });
         let q = $p.codes.as_ptr().add($place).cast::<i8>();
         pour_chaque!(rangees, |J| {
             if J + 1 > $debut && J < $fin {
@@ -132,6 +135,13 @@ macro_rules! reels {
     }};
 }
 pub(super) use reels;
+
+/// Départ d'une somme dont le zéro se retranchera plus tard.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn ancre(_: usize) -> __m512i {
+    _mm512_castps_si512(_mm512_set1_ps(ANCRE))
+}
 
 /// Le même nombre dans les 16 voies.
 ///
@@ -194,7 +204,11 @@ unsafe fn blocs_n<const BITS: usize, const MINIMUM: bool, const N: usize>(
             }
             let (echelle, minimum) = (seize_f16(e), if MINIMUM { seize_f16(e.add(32)) } else { y[0] });
 
-            let reels = reels!(w, 0..8, p, place, N, BITS == 4 && !MINIMUM);
+            let depart = |c| match (BITS, MINIMUM) {
+                (4, false) => _mm512_set1_epi32((*p.mesures.as_ptr().add(place + c)).depart),
+                _ => ancre(c),
+            };
+            let reels = reels!(w, 0..8, p, place, N, depart);
             pour_chaque!(N, |C| {
                 let mut reel = reels[C];
                 let total = &raw const (*p.mesures.as_ptr().add(place + C)).total;
@@ -271,7 +285,7 @@ unsafe fn superblocs_n<const BITS: usize, const N: usize>(
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())));
                 let (echelle, minimum) = (entiers(e), entiers(e.add(LIGNES)));
 
-                let reels = reels!(w, 0..8, p, place, N, false);
+                let reels = reels!(w, 0..8, p, place, N, ancre);
                 pour_chaque!(N, |C| {
                     let place = place + C;
                     produits[C] = _mm512_fmadd_ps(reels[C], echelle, produits[C]);
@@ -330,13 +344,12 @@ unsafe fn superblocs_signes_n<const N: usize>(
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
                 let (premiere, seconde) = (signees(e), signees(e.add(LIGNES)));
 
-                let (bas, hauts) = (reels!(w, 0..4, p, place, N, false), reels!(w, 4..8, p, place, N, false));
+                let moities = p.moities.as_ptr().add(place);
+                let bas = reels!(w, 0..4, p, place, N, |c| _mm512_set1_epi32((*moities.add(c))[0]));
+                let hauts = reels!(w, 4..8, p, place, N, |c| _mm512_set1_epi32((*moities.add(c))[1]));
                 pour_chaque!(N, |C| {
-                    let (moities, zero) = (p.moities.as_ptr().add(place + C).cast(), _mm512_set1_ps(32.0));
-                    let bas = _mm512_fnmadd_ps(partout(moities), zero, bas[C]);
-                    let haut = _mm512_fnmadd_ps(partout(moities.add(1)), zero, hauts[C]);
-                    produits[C] = _mm512_fmadd_ps(bas, premiere, produits[C]);
-                    produits[C] = _mm512_fmadd_ps(haut, seconde, produits[C]);
+                    produits[C] = _mm512_fmadd_ps(bas[C], premiere, produits[C]);
+                    produits[C] = _mm512_fmadd_ps(hauts[C], seconde, produits[C]);
                 });
             }
         }

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::noyaux::activations::{ANCRE, AUCUN, Codes, LOT, Mesure, Quantifies};
+use crate::noyaux::activations::{ANCRE, AUCUN, Codes, LOT, Mesure, Quantifies, ZERO_MOITIES};
 use crate::noyaux::disposition::BLOC;
 use crate::noyaux::elementaires::{BITS_PERDUS, CODE_MAX, PART_ECRASANTE, quantifier_bloc};
 
@@ -126,12 +126,13 @@ fn coder(x: &Quarts, inverse: __m256, codes: &mut Codes) -> __m256i {
 #[inline]
 pub(super) fn mesurer(echelle: __m128, [premieres, secondes]: [__m128i; 2], lot: &mut Quantifies) {
     let echelle = _mm_and_ps(echelle, _mm_castsi128_ps(_mm_set1_epi32(-1 << BITS_PERDUS)));
-    let reelle = |somme| _mm_mul_ps(echelle, _mm_cvtepi32_ps(somme));
-    let moities = [reelle(premieres), reelle(secondes)];
+    let ancre = _mm_set1_epi32(ANCRE.to_bits().cast_signed());
+    const { assert!(ZERO_MOITIES == 1 << 5) };
+    let moities = [premieres, secondes].map(|somme| _mm_sub_epi32(ancre, _mm_slli_epi32::<5>(somme)));
     let somme = _mm_add_epi32(premieres, secondes);
-    let depart = _mm_sub_epi32(_mm_set1_epi32(ANCRE.to_bits().cast_signed()), _mm_slli_epi32::<3>(somme));
-    let mut rangees =
-        [echelle, _mm_mul_ps(_mm_set1_ps(-ANCRE), echelle), _mm_castsi128_ps(depart), reelle(somme)];
+    let depart = _mm_castsi128_ps(_mm_sub_epi32(ancre, _mm_slli_epi32::<3>(somme)));
+    let total = _mm_mul_ps(echelle, _mm_cvtepi32_ps(somme));
+    let mut rangees = [echelle, _mm_mul_ps(_mm_set1_ps(-ANCRE), echelle), depart, total];
     let [a, b, c, d] = &mut rangees;
     _MM_TRANSPOSE4_PS(a, b, c, d);
     const { assert!(size_of::<Mesure>() == 16) };
@@ -140,7 +141,8 @@ pub(super) fn mesurer(echelle: __m128, [premieres, secondes]: [__m128i; 2], lot:
         for (i, rangee) in rangees.into_iter().enumerate() {
             _mm_storeu_ps(lot.mesures.as_mut_ptr().add(i).cast(), rangee);
         }
-        _mm_storeu_ps(lot.moities.as_mut_ptr().cast(), _mm_unpacklo_ps(moities[0], moities[1]));
-        _mm_storeu_ps(lot.moities.as_mut_ptr().add(2).cast(), _mm_unpackhi_ps(moities[0], moities[1]));
+        let places = lot.moities.as_mut_ptr().cast::<__m128i>();
+        _mm_storeu_si128(places, _mm_unpacklo_epi32(moities[0], moities[1]));
+        _mm_storeu_si128(places.add(1), _mm_unpackhi_epi32(moities[0], moities[1]));
     }
 }

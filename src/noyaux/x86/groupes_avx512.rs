@@ -2,9 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::avx512::{codes, ecrire, partout, quatre, reels, seize_f16};
+use super::avx512::{ancre, codes, ecrire, partout, quatre, reels, seize_f16};
 use super::{par_groupes, pour_chaque, precharger};
-use crate::noyaux::activations::{ANCRE, Panneau};
+use crate::noyaux::activations::Panneau;
 use crate::noyaux::dictionnaire::{Dictionnaire, ZERO};
 use crate::noyaux::disposition::{BLOC, Disposition, LIGNES};
 
@@ -42,7 +42,7 @@ unsafe fn affine_n<const N: usize>(
                 if N == 1 {
                     precharger(D, debut, p, place);
                 }
-                let reels = reels!(w, 0..8, p, place, N, false);
+                let reels = reels!(w, 0..8, p, place, N, ancre);
                 pour_chaque!(N, |C| {
                     y[C] = _mm512_fmadd_ps(reels[C], echelle, y[C]);
                     let total = &raw const (*p.mesures.as_ptr().add(place + C)).total;
@@ -131,7 +131,7 @@ macro_rules! dictionnaires {
                         if N == 1 {
                             precharger(disposition, debut, p, place);
                         }
-                        let reels = reels!(w, 0..8, p, place, N, false);
+                        let reels = reels!(w, 0..8, p, place, N, ancre);
                         pour_chaque!(N, |C| {
                             let total = partout(&raw const (*p.mesures.as_ptr().add(place + C)).total);
                             let centre = _mm512_fnmadd_ps(total, zero, reels[C]);

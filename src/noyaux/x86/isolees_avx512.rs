@@ -153,7 +153,12 @@ unsafe fn codes<const D: usize>(bloc: *const u8, rang: usize) -> __m512i {
     match const { Disposition::TOUTES[D] } {
         Disposition::E8 | Disposition::E8M => bits(j, 0, 0xFF),
         Disposition::E5 | Disposition::E5M | Disposition::K5 => joindre(bits(4, j, 1)),
-        Disposition::K6 => joindre(bits(4 + j / 4, j % 4 * 2, 3)),
+        Disposition::K6 if j % 4 < 3 => bits(j / 4 * 3 + j % 4, 0, 0x3F),
+        Disposition::K6 => {
+            let deux = |k: usize| bits(j / 4 * 3 + k, 6, 3);
+            let hauts = _mm512_or_si512(_mm512_slli_epi32::<2>(deux(1)), _mm512_slli_epi32::<4>(deux(2)));
+            _mm512_or_si512(deux(0), hauts)
+        }
         _ => quartets(),
     }
 }

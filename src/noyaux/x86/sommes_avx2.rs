@@ -20,6 +20,19 @@ pub(super) unsafe fn rangees<const BITS: usize>(p: *const u8, j: usize, niveaux:
     if BITS == 8 {
         return [lire(j), lire(j + 4)];
     }
+    if BITS == 6 {
+        let six = |w| _mm256_and_si256(w, _mm256_set1_epi8(0x3F));
+        if j < 3 {
+            return [six(lire(j)), six(lire(3 + j))];
+        }
+        let deux = |w, place: i8| _mm256_and_si256(w, _mm256_set1_epi8(3 << place));
+        let hauts = |i: usize| {
+            let (a, b) = (_mm256_srli_epi16::<6>(lire(i)), _mm256_srli_epi16::<4>(lire(i + 1)));
+            let c = _mm256_srli_epi16::<2>(lire(i + 2));
+            _mm256_or_si256(_mm256_or_si256(deux(a, 0), deux(b, 2)), deux(c, 4))
+        };
+        return [hauts(0), hauts(3)];
+    }
     let octets = lire(j);
     let masque = _mm256_set1_epi8(0x0F);
     let mut w = [_mm256_and_si256(octets, masque), _mm256_and_si256(_mm256_srli_epi16::<4>(octets), masque)];
@@ -32,17 +45,6 @@ pub(super) unsafe fn rangees<const BITS: usize>(p: *const u8, j: usize, niveaux:
             let bit = _mm256_set1_epi8((1u8 << j).cast_signed());
             let leves = _mm256_cmpeq_epi8(_mm256_and_si256(hauts, bit), bit);
             *w = _mm256_or_si256(*w, _mm256_and_si256(leves, _mm256_set1_epi8(16)));
-        }
-    }
-    if BITS == 6 {
-        for (w, hauts) in w.iter_mut().zip([lire(4), lire(5)]) {
-            let hauts = match j {
-                0 => _mm256_slli_epi16::<4>(hauts),
-                1 => _mm256_slli_epi16::<2>(hauts),
-                2 => hauts,
-                _ => _mm256_srli_epi16::<2>(hauts),
-            };
-            *w = _mm256_or_si256(*w, _mm256_and_si256(hauts, _mm256_set1_epi8(0x30)));
         }
     }
     w
@@ -102,8 +104,8 @@ pub(super) const fn elargir(bits: usize, j: usize) -> bool {
     }
 }
 
-/// Sommes des produits d'un bloc par `$n` places, `[[[__m256i; $n]; 2]; $parties]`, à partir de `$departs` : par parties
-/// du bloc (ses rangées 0 à 3, puis 4 à 7, si elles sont deux), puis par moitiés de tuile. Le zéro des poids n'est pas
+/// Sommes des produits d'un bloc par `$n` places, `[[[__m256i; $n]; 2]; $parties]`, à partir de `$departs`, une place par
+/// nombre pour chaque partie : par parties du bloc (ses rangées 0 à 3, puis 4 à 7, si elles sont deux), puis par moitiés de tuile. Le zéro des poids n'est pas
 /// retranché, sauf à 8 bits sans AVX-VNNI. Le bloc doit être de la tuile, `$q` porter les places, et le processeur avoir
 /// AVX-VNNI si `$vnni`.
 ///
@@ -111,7 +113,7 @@ pub(super) const fn elargir(bits: usize, j: usize) -> bool {
 macro_rules! sommes {
     ($bits:expr, $vnni:expr, $parties:literal, $niveaux:expr, $bloc:expr, $q:expr, $departs:expr, $n:expr) => {{
         use $crate::noyaux::x86::sommes_avx2 as coeur;
-        let mut sommes = [[$departs; 2]; $parties];
+        let mut sommes = $departs.map(|departs| [departs; 2]);
         let mut courtes = [[[_mm256_setzero_si256(); $n]; 2]; $parties];
         let uns = _mm256_set1_epi16(1);
         pour_chaque!(demi, |J| {
@@ -161,7 +163,7 @@ macro_rules! reels {
             });
         }
         let q = $p.codes.as_ptr().add($place).cast::<i8>();
-        let [sommes] = sommes!($bits, $vnni, 1, $niveaux, $bloc, q, departs, $n);
+        let [sommes] = sommes!($bits, $vnni, 1, $niveaux, $bloc, q, [departs], $n);
         let mut reels = [[_mm256_setzero_ps(); $n]; 2];
         pour_chaque!($n, |C| {
             let mesure = &*mesures.add(C);
