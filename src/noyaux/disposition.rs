@@ -1,7 +1,7 @@
 //! Comment une matrice est rangée une fois réemballée : par tuiles de 16 lignes.
 //!
-//! Une tuile est une suite de groupes de 2 ou 8 blocs de 32 colonnes : les codes des blocs, leurs
-//! échelles, leur superéchelle ; ou, pour les flottants, les poids colonne par colonne. Tout se lit
+//! Une tuile est une suite de groupes de 2 ou 8 blocs de 32 colonnes : leurs échelles, leur
+//! superéchelle, puis les codes des blocs ; ou, pour les flottants, les poids colonne par colonne. Tout se lit
 //! dans l'ordre de la mémoire, ce que les préchargeurs des processeurs suivent le mieux. Dans un bloc,
 //! la rangée `j` de 64 octets porte quatre colonnes de chacune des 16 lignes (octet `4·ligne + t` →
 //! colonne `4j + t`) : une seule lecture nourrit 16 produits scalaires de quatre termes.
@@ -169,11 +169,17 @@ impl Disposition {
         }
     }
 
+    /// Octets des échelles et superéchelles d'un groupe, en tête : les codes commencent une ligne de cache.
+    #[inline(always)]
+    const fn octets_tete(self) -> usize {
+        let g = self.geometrie();
+        (self.blocs_par_groupe() * g.echelles + g.superechelles).next_multiple_of(64)
+    }
+
     /// Octets d'un groupe.
     #[inline(always)]
     pub const fn octets_groupe(self) -> usize {
-        let (g, n) = (self.geometrie(), self.blocs_par_groupe());
-        (n * (g.codes + g.echelles) + g.superechelles).next_multiple_of(64)
+        self.octets_tete() + self.blocs_par_groupe() * self.geometrie().codes
     }
 
     /// Octets d'une tuile de `colonnes` colonnes.
@@ -188,21 +194,20 @@ impl Disposition {
     #[inline(always)]
     pub const fn codes(self, b: usize) -> usize {
         let n = self.blocs_par_groupe();
-        b / n * self.octets_groupe() + b % n * self.geometrie().codes
+        b / n * self.octets_groupe() + self.octets_tete() + b % n * self.geometrie().codes
     }
 
     /// Début des échelles du bloc `b` dans une tuile.
     #[inline(always)]
     pub const fn echelles(self, b: usize) -> usize {
-        let (g, n, p) = (self.geometrie(), self.blocs_par_groupe(), self.blocs_par_echelle());
-        b / n * self.octets_groupe() + n * g.codes + b % n / p * p * g.echelles
+        let (n, p) = (self.blocs_par_groupe(), self.blocs_par_echelle());
+        b / n * self.octets_groupe() + b % n / p * p * self.geometrie().echelles
     }
 
     /// Début des superéchelles du superbloc `s` dans une tuile.
     #[inline(always)]
     pub const fn superechelles(self, s: usize) -> usize {
-        let (g, n) = (self.geometrie(), self.blocs_par_groupe());
-        s * self.octets_groupe() + n * (g.codes + g.echelles)
+        s * self.octets_groupe() + self.blocs_par_groupe() * self.geometrie().echelles
     }
 }
 
