@@ -36,9 +36,14 @@ impl Large {
         }
     }
 
-    /// Prend des requêtes, `[n][dim]`.
-    pub(super) fn preparer(&mut self, table: &TableNoyaux, q: &[f32], dim: usize) {
-        ranger(table, q.chunks_exact(dim), dim, &mut self.q);
+    /// Prend `n` requêtes de `dim` valeurs.
+    pub(super) fn preparer<'a>(
+        &mut self,
+        table: &TableNoyaux,
+        (requetes, n): (impl Iterator<Item = &'a [f32]>, usize),
+        dim: usize,
+    ) {
+        ranger(table, (requetes, n), dim, &mut self.q);
     }
 
     /// Scores des clés de tuiles voisines, `[tuile][dim][16]`, à `TRANCHE` de distance d'une requête à l'autre.
@@ -56,7 +61,8 @@ impl Large {
     /// positions qui manquent à un bloc de 32 sont nuls.
     pub(super) fn ponderer(&mut self, table: &TableNoyaux, p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
         let colonnes = (v.len() / dim).next_multiple_of(BLOC);
-        ranger(table, p.chunks_exact(TRANCHE).map(|p| &p[..colonnes]), colonnes, &mut self.poids);
+        let lignes = p.chunks_exact(TRANCHE).map(|p| &p[..colonnes]);
+        ranger(table, (lignes, p.len() / TRANCHE), colonnes, &mut self.poids);
         let blocs = blocs(colonnes);
         for (t, tuile) in self.tuiles.chunks_exact_mut(blocs).take(dim / LIGNES).enumerate() {
             table.decoder_valeurs(v, dim, t * LIGNES, tuile);
@@ -68,11 +74,11 @@ impl Large {
 
 fn ranger<'a>(
     table: &TableNoyaux,
-    lignes: impl ExactSizeIterator<Item = &'a [f32]>,
+    (lignes, n): (impl Iterator<Item = &'a [f32]>, usize),
     colonnes: usize,
     vers: &mut Activations,
 ) {
-    let ecriture = vers.preparer(lignes.len(), colonnes, Formes::LARGES);
+    let ecriture = vers.preparer(n, colonnes, Formes::LARGES);
     for (i, ligne) in lignes.enumerate() {
         // SAFETY: ces tampons sont à ce fil.
         unsafe { table.ranger(ligne, (i, 0), &ecriture) };
@@ -131,7 +137,7 @@ mod tests {
             let places = n.next_multiple_of(REQUETES);
             let (mut scores, mut y) = (vec![0.0; places * TRANCHE], vec![0.0; places * dim]);
             let mut large = Large::nouveau(dim);
-            large.preparer(&table, &q, dim);
+            large.preparer(&table, (q.chunks_exact(dim), n), dim);
             large.scores(&table, dim, &cles, &mut scores);
             large.ponderer(&table, &p, dim, &v, &mut y);
             let cle = |j: usize, d: usize| f32::from(cles[(j / LIGNES * dim + d) * LIGNES + j % LIGNES]);

@@ -36,9 +36,7 @@ const RIEN: Cumul = (f32::NEG_INFINITY, 0.0);
 
 /// Tampons d'un fil.
 pub(super) struct Brouillon {
-    /// Requêtes, `[requête][dim]`.
-    q: Vec<f32>,
-    /// Les mêmes par panneaux, `[panneau][dim][REQUETES]`.
+    /// Requêtes par panneaux, `[panneau][dim][REQUETES]`.
     panneaux: Vec<f32>,
     /// Les mêmes en entiers, pour un cache quantifié.
     codes: Activations,
@@ -81,7 +79,6 @@ impl Brouillon {
         Self {
             codes,
             large: table.attention_large(a.dim_tete).then(|| Large::nouveau(a.dim_tete)),
-            q: vec![0.0; n * a.dim_tete],
             panneaux: vec![0.0; n * a.dim_tete],
             scores: vec![0.0; n * TRANCHE],
             tranche: Partiel::nouveau(n, a.dim_tete),

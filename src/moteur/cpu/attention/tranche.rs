@@ -21,24 +21,25 @@ impl Contexte<'_> {
     pub(super) fn preparer(&self, unite: Unite<'_>, b: &mut Brouillon) -> usize {
         let a = self.architecture;
         let dim = a.dim_tete;
-        let mut n = 0;
-        for (rang, tete) in self.requetes(unite) {
-            let debut = self.plan.ordre[rang] * a.taille_q() + tete * dim;
-            b.q[n * dim..(n + 1) * dim].copy_from_slice(&self.q[debut..debut + dim]);
-            b.vues[n] = self.vue(rang);
-            n += 1;
+        let n = self.requetes(unite).count();
+        for (vues, (rang, _)) in b.vues.iter_mut().zip(self.requetes(unite)) {
+            *vues = self.vue(rang);
         }
+        let requetes = self.requetes(unite).map(|(rang, tete)| {
+            let debut = self.plan.ordre[rang] * a.taille_q() + tete * dim;
+            &self.q[debut..debut + dim]
+        });
         if let Some(large) = self.large(n, &mut b.large) {
-            large.preparer(self.table, &b.q[..n * dim], dim);
+            large.preparer(self.table, (requetes, n), dim);
         } else if self.formes.format.disposition().is_some() {
             let ecriture = b.codes.preparer(n, dim, activations::Formes::ENTIERS);
-            for (i, q) in b.q[..n * dim].chunks_exact(dim).enumerate() {
+            for (i, q) in requetes.enumerate() {
                 // SAFETY: ce brouillon est à ce fil.
                 unsafe { self.table.ranger(q, (i, 0), &ecriture) };
             }
             b.codes.recenser();
         } else {
-            for (i, q) in b.q[..n * dim].chunks_exact(dim).enumerate() {
+            for (i, q) in requetes.enumerate() {
                 let panneau = &mut b.panneaux[i / REQUETES * REQUETES * dim..];
                 for (rangee, q) in panneau.chunks_exact_mut(REQUETES).zip(q) {
                     rangee[i % REQUETES] = *q;
