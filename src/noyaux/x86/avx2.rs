@@ -239,11 +239,12 @@ unsafe fn superblocs_signes_n<const VNNI: bool, const N: usize>(
                     precharger(D, bloc, p, place);
                 }
                 let q = p.codes.as_ptr().add(place).cast::<i8>();
-                let mut departs = [[_mm256_setzero_si256(); N]; 2];
+                let mut departs = [[[_mm256_setzero_si256(); N]; 2]; 2];
                 pour_chaque!(N, |C| {
                     let moities = *p.moities.as_ptr().add(place + C);
                     pour_chaque!(deux, |I| {
-                        departs[I][C] = _mm256_set1_epi32(moities[I]);
+                        let depart = _mm256_set1_epi32(moities[I]);
+                        (departs[I][0][C], departs[I][1][C]) = (depart, depart);
                     });
                 });
                 let sommes = sommes!(6, VNNI, 2, _mm256_setzero_si256(), bloc, q, departs, N);

@@ -128,7 +128,8 @@ pub(super) fn mesurer(echelle: __m128, [premieres, secondes]: [__m128i; 2], lot:
     let echelle = _mm_and_ps(echelle, _mm_castsi128_ps(_mm_set1_epi32(-1 << BITS_PERDUS)));
     let ancre = _mm_set1_epi32(ANCRE.to_bits().cast_signed());
     const { assert!(ZERO_MOITIES == 1 << 5) };
-    let moities = [premieres, secondes].map(|somme| _mm_sub_epi32(ancre, _mm_slli_epi32::<5>(somme)));
+    let moitie = |somme| _mm_sub_epi32(ancre, _mm_slli_epi32::<5>(somme));
+    let moities = [moitie(premieres), moitie(secondes)];
     let somme = _mm_add_epi32(premieres, secondes);
     let depart = _mm_castsi128_ps(_mm_sub_epi32(ancre, _mm_slli_epi32::<3>(somme)));
     let total = _mm_mul_ps(echelle, _mm_cvtepi32_ps(somme));

@@ -104,16 +104,16 @@ pub(super) const fn elargir(bits: usize, j: usize) -> bool {
     }
 }
 
-/// Sommes des produits d'un bloc par `$n` places, `[[[__m256i; $n]; 2]; $parties]`, à partir de `$departs`, une place par
-/// nombre pour chaque partie : par parties du bloc (ses rangées 0 à 3, puis 4 à 7, si elles sont deux), puis par moitiés de tuile. Le zéro des poids n'est pas
-/// retranché, sauf à 8 bits sans AVX-VNNI. Le bloc doit être de la tuile, `$q` porter les places, et le processeur avoir
-/// AVX-VNNI si `$vnni`.
+/// Sommes des produits d'un bloc par `$n` places, `[[[__m256i; $n]; 2]; $parties]`, à partir de `$departs` : par parties
+/// du bloc (ses rangées 0 à 3, puis 4 à 7, si elles sont deux), puis par moitiés de tuile. Le zéro des poids n'est pas
+/// retranché, sauf par ces départs, ou à 8 bits sans AVX-VNNI. Le bloc doit être de la tuile, `$q` porter les places, et le
+/// processeur avoir AVX-VNNI si `$vnni`.
 ///
 /// Rangée par rangée : rien n'attend dans un registre que des sommes. Une macro, comme en AVX-512.
 macro_rules! sommes {
     ($bits:expr, $vnni:expr, $parties:literal, $niveaux:expr, $bloc:expr, $q:expr, $departs:expr, $n:expr) => {{
         use $crate::noyaux::x86::sommes_avx2 as coeur;
-        let mut sommes = $departs.map(|departs| [departs; 2]);
+        let mut sommes = $departs;
         let mut courtes = [[[_mm256_setzero_si256(); $n]; 2]; $parties];
         let uns = _mm256_set1_epi16(1);
         pour_chaque!(demi, |J| {
@@ -163,7 +163,7 @@ macro_rules! reels {
             });
         }
         let q = $p.codes.as_ptr().add($place).cast::<i8>();
-        let [sommes] = sommes!($bits, $vnni, 1, $niveaux, $bloc, q, [departs], $n);
+        let [sommes] = sommes!($bits, $vnni, 1, $niveaux, $bloc, q, [[departs; 2]], $n);
         let mut reels = [[_mm256_setzero_ps(); $n]; 2];
         pour_chaque!($n, |C| {
             let mesure = &*mesures.add(C);
