@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::disposition::BLOC;
+use super::disposition::{BLOC, Disposition};
 use super::equipe::Equipe;
 use super::large::{self, Rangee};
 use super::partage::Partage;
@@ -65,8 +65,8 @@ pub struct Mesure {
 /// échelle et que leur zéro vaut [`ZERO_MOITIES`] : les bits d'[`ANCRE`] moins ce zéro · la somme des codes.
 pub type Departs = [i32; 2];
 
-/// Zéro des poids de 6 bits.
-pub const ZERO_MOITIES: i32 = 32;
+/// Zéro des poids dont les moitiés d'un bloc n'ont pas la même échelle.
+pub const ZERO_MOITIES: i32 = Disposition::K6.zero();
 
 /// Une valeur qui écraserait les autres de son bloc, et que les codes ne comptent pas.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -181,22 +181,17 @@ impl Quantifies {
     };
 }
 
-/// Départ d'une moitié dont `somme` est la somme des codes.
+/// Départ d'une somme de produits par des codes dont `somme` est la somme, qui retranche le zéro des poids.
 #[inline(always)]
-pub fn depart_de(somme: i32) -> i32 {
-    ANCRE.to_bits().cast_signed() - ZERO_MOITIES * somme
+pub fn depart_de(zero: i32, somme: i32) -> i32 {
+    ANCRE.to_bits().cast_signed() - zero * somme
 }
 
 impl Mesure {
     /// Celle de codes dont `somme` est la somme.
     #[inline(always)]
     pub fn de(echelle: f32, somme: i32) -> Self {
-        Self {
-            echelle,
-            ancre: -ANCRE * echelle,
-            depart: ANCRE.to_bits().cast_signed() - 8 * somme,
-            total: echelle * somme as f32,
-        }
+        Self { echelle, ancre: -ANCRE * echelle, depart: depart_de(8, somme), total: echelle * somme as f32 }
     }
 }
 

@@ -2,7 +2,7 @@
 //! registres. Aucune addition n'y change d'ordre : tous les niveaux rendent les mêmes bits.
 
 pub(crate) use super::activations::ANCRE;
-use super::activations::{AUCUN, Ecriture, LOT, Mesure, Quantifies, depart_de};
+use super::activations::{AUCUN, Ecriture, LOT, Mesure, Quantifies, ZERO_MOITIES, depart_de};
 use super::disposition::BLOC;
 
 /// Voies d'un calcul : un registre d'AVX-512, deux d'AVX2.
@@ -118,7 +118,7 @@ pub(super) fn quantifier_bloc(x: &[f32; BLOC], lot: &mut Quantifies, place: usiz
     let sommes = [premiers, derniers].map(|moitie| moitie.iter().map(|&c| i32::from(c)).sum::<i32>());
     let echelle = tronquer(maximum / CODE_MAX);
     lot.mesures[place] = Mesure::de(echelle, sommes[0] + sommes[1]);
-    lot.moities[place] = sommes.map(depart_de);
+    lot.moities[place] = sommes.map(|somme| depart_de(ZERO_MOITIES, somme));
     (lot.rangs[place], lot.valeurs[place]) = isolee;
 }
 
@@ -280,7 +280,7 @@ mod tests {
         let (codes, echelle) = (lot.codes[1], lot.mesures[1].echelle);
         assert_eq!((lot.rangs[1], lot.valeurs[1]), (1, -3.26));
         assert_eq!((codes[0], codes[1], codes[17]), (64, 0, 127));
-        assert_eq!(lot.moities[1], [64, 127].map(depart_de));
+        assert_eq!(lot.moities[1], [64, 127].map(|somme| depart_de(32, somme)));
         assert!((echelle * 127.0 - 0.04).abs() < 1e-6);
     }
 

@@ -258,8 +258,9 @@ unsafe fn decoder(disposition: Disposition, tuile: &[u8], b: usize, sortie: *mut
                 let signes =
                     |p: *const u8| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
                 let d = lire(superechelles);
-                let premiere = affine(_mm512_mul_ps(d, signes(echelles)), 32.0);
-                let seconde = affine(_mm512_mul_ps(d, signes(echelles.add(LIGNES))), 32.0);
+                let zero = disposition.zero() as f32;
+                let premiere = affine(_mm512_mul_ps(d, signes(echelles)), zero);
+                let seconde = affine(_mm512_mul_ps(d, signes(echelles.add(LIGNES))), zero);
                 codes_en_bf16(disposition, tuile, b, [premiere, seconde], sortie);
             }
             Disposition::F16 => {
