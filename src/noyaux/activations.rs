@@ -195,24 +195,34 @@ impl Mesure {
     }
 }
 
+/// Donne à un tampon la place de `n` valeurs, au moins. Il ne raccourcit jamais : allongé de nouveau, il faudrait
+/// l'effacer.
+fn agrandir<T: Clone>(tampon: &mut Vec<T>, n: usize, valeur: T) {
+    if tampon.len() < n {
+        tampon.resize(n, valeur);
+    }
+}
+
 impl Activations {
     /// Prépare la place de `n` jetons de `colonnes` valeurs ; n'alloue que si elle manque.
     pub fn preparer(&mut self, n: usize, colonnes: usize, formes: Formes) -> Ecriture<'_> {
         (self.n, self.colonnes, self.formes) = (n, colonnes, formes);
         let blocs = if formes.entiers { n * (colonnes / BLOC) } else { 0 };
-        self.codes.resize(blocs, [0; BLOC]);
-        self.mesures.resize(blocs, Mesure::default());
-        self.moities.resize(blocs, [0; 2]);
-        self.rangs.resize(blocs, AUCUN);
-        self.valeurs.resize(blocs, 0.0);
-        self.isolees.resize(blocs, Isolee::default());
+        agrandir(&mut self.codes, blocs, [0; BLOC]);
+        agrandir(&mut self.mesures, blocs, Mesure::default());
+        agrandir(&mut self.moities, blocs, [0; 2]);
+        agrandir(&mut self.rangs, blocs, AUCUN);
+        agrandir(&mut self.valeurs, blocs, 0.0);
+        agrandir(&mut self.isolees, blocs, Isolee::default());
+        self.nombres.clear();
         self.nombres.resize(n.div_ceil(LARGEUR), 0);
-        self.x.resize(if formes.flottants { n * colonnes } else { 0 }, 0.0);
+        agrandir(&mut self.x, if formes.flottants { n * colonnes } else { 0 }, 0.0);
         let panneaux = if formes.larges { n.div_ceil(LARGEUR) } else { 0 };
-        self.larges.resize(panneaux * large::rangees(colonnes), Rangee::default());
+        agrandir(&mut self.larges, panneaux * large::rangees(colonnes), Rangee::default());
         // Les jetons qui manquent au dernier panneau.
         if formes.larges && !n.is_multiple_of(LARGEUR) {
-            self.larges[n / LARGEUR * large::rangees(colonnes)..].fill(Rangee::default());
+            let rangees = large::rangees(colonnes);
+            self.larges[n / LARGEUR * rangees..panneaux * rangees].fill(Rangee::default());
         }
         Ecriture {
             n,
@@ -260,6 +270,9 @@ impl Activations {
 
     /// Comme [`Self::recenser`], les panneaux partagés entre les fils d'une équipe.
     pub fn recenser_ensemble(&mut self, equipe: &mut Equipe) -> Panneaux<'_> {
+        if !self.formes.entiers {
+            return Panneaux(self);
+        }
         let recensement = self.recensement();
         equipe.partager(recensement.nombre(), PANNEAUX_RECENSES, &|_, panneaux| recensement.faire(panneaux));
         Panneaux(self)
@@ -268,7 +281,7 @@ impl Activations {
     fn recensement(&mut self) -> Recensement<'_> {
         Recensement {
             n: self.n,
-            blocs: self.isolees.len() / self.n.max(1),
+            blocs: if self.formes.entiers { self.colonnes / BLOC } else { 0 },
             rangs: &self.rangs,
             valeurs: &self.valeurs,
             isolees: Partage::nouveau(&mut self.isolees),
@@ -353,7 +366,8 @@ impl<'a> Panneaux<'a> {
 
     /// Toutes les entrées en bf16, `[panneau][bloc][16]`, si elles sont rangées ainsi.
     pub fn larges(self) -> Option<&'a [Rangee]> {
-        self.0.formes.larges.then_some(self.0.larges.as_slice())
+        let rangees = self.nombre() * large::rangees(self.colonnes());
+        self.0.formes.larges.then(|| &self.0.larges[..rangees])
     }
 
     /// Panneau `i`, dans l'ordre des jetons.

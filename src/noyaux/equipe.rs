@@ -25,6 +25,9 @@ const TOURS_AVANT_SOMMEIL: usize = 20_000;
 /// Tours d'attente active avant de céder le processeur, quand il y a plus de fils que de cœurs.
 const TOURS_AVANT_CESSION: usize = 2_000;
 
+/// Lignes qu'un fil prend à la fois : une à une, il passerait plus de temps à les prendre qu'à certains travaux.
+const LIGNES_PRISES: usize = 8;
+
 /// Travail donné à tous les fils ; l'argument est le rang du fil.
 type Tache<'a> = &'a (dyn Fn(usize) + Sync);
 
@@ -197,7 +200,7 @@ impl Equipe {
     ) {
         let n = a.len() / largeur_a.max(1);
         let (a, b) = (Partage::nouveau(a), Partage::nouveau(b));
-        self.partager(n, 1, &|_, lignes| {
+        self.partager(n, LIGNES_PRISES, &|_, lignes| {
             for i in lignes {
                 // SAFETY: la ligne `i` de chaque tranche n'est donnée qu'une fois.
                 let (a, b) = unsafe {

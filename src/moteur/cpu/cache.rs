@@ -169,14 +169,16 @@ impl EcritureKv<'_> {
         let (tuile, ligne) = self.formes.situer(sequence, tete, position);
         match &self.plans {
             Plans::Flottants { k, .. } => {
+                let place = |d: usize| tuile + d * LIGNES + ligne;
+                let debut = k.pointeur(place(0));
+                assert!(place(cle.len()) < k.longueur() + LIGNES, "place d'une clé");
                 let mut converties = [f16::ZERO; CONVERTIES];
                 for (i, valeurs) in cle.chunks(CONVERTIES).enumerate() {
                     let converties = &mut converties[..valeurs.len()];
                     converties.convert_from_f32_slice(valeurs);
                     for (j, &x) in converties.iter().enumerate() {
-                        let place = k.pointeur(tuile + (i * CONVERTIES + j) * LIGNES + ligne);
-                        // SAFETY: cette clé n'est écrite que par ce fil.
-                        unsafe { place.write(x) };
+                        // SAFETY: cette clé n'est écrite que par ce fil ; sa dernière place est dans la tranche.
+                        unsafe { debut.add((i * CONVERTIES + j) * LIGNES).write(x) };
                     }
                 }
             }
