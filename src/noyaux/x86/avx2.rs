@@ -8,12 +8,13 @@ use super::attention_avx2::{ponderer, scores};
 use super::attention_codes_avx2::ponderer as ponderer_codes;
 use super::entrees_avx2;
 use super::groupes_avx2 as groupes;
+use super::isolees_avx2::isoler;
 use super::sommes_avx2::{reels, sommes};
 use super::{par_groupes, pour_chaque, precharger, produits};
 use crate::noyaux::activations::{ANCRE, Panneau};
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
-use crate::noyaux::{TableNoyaux, table_elementaire};
+use crate::noyaux::{TableNoyaux, par_disposition, table_elementaire};
 
 /// Lignes d'une moitié de tuile.
 pub(super) const MOITIE: usize = 8;
@@ -36,6 +37,7 @@ pub(super) fn table_de<const VNNI: bool>(niveau: Niveau) -> TableNoyaux {
     TableNoyaux {
         avance: super::avance(1536),
         ponderer_codes: [ponderer_codes::<false>, ponderer_codes::<true>],
+        isoler: par_disposition!(isoler),
         ..elementaire
     }
 }

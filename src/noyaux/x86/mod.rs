@@ -13,6 +13,7 @@ mod entrees_avx2;
 mod entrees_avx512;
 mod groupes_avx2;
 mod groupes_avx512;
+mod isolees_avx2;
 mod isolees_avx512;
 mod sommes_avx2;
 
