@@ -12,9 +12,9 @@ use super::disposition::{BLOC, Disposition, LIGNES};
 use super::matrice::Matrice;
 use super::partage::Partage;
 
-/// Octets de poids décodés à la fois, au plus : la moitié du cache de niveau 2 des processeurs qui ont une unité
-/// matricielle. Moins, et les jetons repassent plus souvent.
-const OCTETS_MAX: usize = 1 << 20;
+/// Octets de poids décodés à la fois, autour de ce nombre : ils restent dans le cache de niveau 2 même si un autre fil en
+/// prend la moitié. Moins, et les jetons repassent plus souvent.
+const OCTETS_MAX: usize = 512 << 10;
 
 /// En deçà, décoder les poids en bf16 coûte plus que ce que l'unité matricielle gagne.
 pub const JETONS_MIN: usize = 32;
@@ -106,9 +106,10 @@ pub fn rangees(colonnes: usize) -> usize {
     LARGEUR * blocs(colonnes)
 }
 
-/// Tuiles de `colonnes` colonnes qui tiennent, décodées, dans une part du cache de niveau 2.
+/// Tuiles de `colonnes` colonnes qui tiennent, décodées, dans une part du cache de niveau 2 ; deux au moins, qui se
+/// multiplient ensemble.
 pub fn tuiles_max(colonnes: usize) -> usize {
-    OCTETS_MAX / (size_of::<Tuile>() * blocs(colonnes)).max(1)
+    (OCTETS_MAX / (size_of::<Tuile>() * blocs(colonnes)).max(1)).max(2)
 }
 
 /// Deux panneaux de jetons, ou un seul, par quelques tuiles.

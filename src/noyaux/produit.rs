@@ -17,6 +17,9 @@ use super::tri::ordre_commun;
 /// Morceaux donnés à chaque fil, en moyenne : assez pour que tous finissent ensemble.
 const MORCEAUX_PAR_FIL: usize = 8;
 
+/// De même pour une unité matricielle : à chaque morceau, toutes les entrées repassent.
+const MORCEAUX_LARGES_PAR_FIL: usize = 2;
+
 /// Tuiles d'un morceau au plus : leurs poids tiennent dans le cache de niveau 2.
 const GRAIN_MAX: usize = 16;
 
@@ -387,7 +390,8 @@ impl<'a, M: Borrow<Matrice> + Sync> Produit<'a, M> {
         let colonnes = self.entrees.colonnes();
         let tuiles_article = self.lignes_max / LIGNES;
         let voulus = large::tuiles_max(colonnes) / tuiles_article;
-        let grain = (self.articles.nombre / (MORCEAUX_PAR_FIL * equipe.nb_fils())).clamp(1, voulus.max(1));
+        let grain = self.articles.nombre / (MORCEAUX_LARGES_PAR_FIL * equipe.nb_fils());
+        let grain = grain.clamp(1, voulus.max(1));
         // Une tuile incomplète déborde de ses lignes : sur la suivante, écrite après elle, ou sur une marge.
         let pas = (grain * self.lignes_max + LIGNES).next_multiple_of(LIGNES);
         let tuiles = grain * tuiles_article * large::blocs(colonnes);
