@@ -43,12 +43,27 @@ fn somme_carres(x: &[f32]) -> f32 {
     replier(voies, |a, b| a + b)
 }
 
+/// 1 / √(moyenne(x²) + epsilon).
+#[inline(always)]
+fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
+    (somme_carres(x) / x.len() as f32 + epsilon).sqrt().recip()
+}
+
 /// Norme RMS : `x = x / √(moyenne(x²) + epsilon) · poids`.
 #[inline(always)]
 pub(super) fn normer(x: &mut [f32], poids: &[f32], epsilon: f32) {
-    let inverse = (somme_carres(x) / x.len() as f32 + epsilon).sqrt().recip();
+    let inverse = inverse_rms(x, epsilon);
     for (x, w) in x.iter_mut().zip(poids) {
         *x = *x * inverse * w;
+    }
+}
+
+/// `y = x / √(moyenne(x²) + epsilon) · poids`, `x` intact.
+#[inline(always)]
+pub(super) fn normer_vers(x: &[f32], poids: &[f32], epsilon: f32, y: &mut [f32]) {
+    let inverse = inverse_rms(x, epsilon);
+    for ((y, x), w) in y.iter_mut().zip(x).zip(poids) {
+        *y = *x * inverse * w;
     }
 }
 
@@ -227,7 +242,12 @@ pub(super) fn fusionner(cumul: &mut (f32, f32), y: &mut [f32], morceau: (f32, f3
         return;
     }
     let maximum = cumul.0.max(morceau.0);
-    let (a, b) = ((cumul.0 - maximum).exp(), (morceau.0 - maximum).exp());
+    // L'un des deux facteurs vaut 1.
+    let (a, b) = if cumul.0 >= morceau.0 {
+        (1.0, (morceau.0 - maximum).exp())
+    } else {
+        ((cumul.0 - maximum).exp(), 1.0)
+    };
     *cumul = (maximum, cumul.1 * a + morceau.1 * b);
     for (y, z) in y.iter_mut().zip(z) {
         *y = *y * a + *z * b;

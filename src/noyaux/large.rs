@@ -4,13 +4,16 @@
 //! leurs colonnes : les cumuls ne quittent pas l'unité matricielle.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use half::f16;
 
 use super::activations::{Ecriture, LARGEUR};
 use super::disposition::{BLOC, Disposition, LIGNES};
+use super::kv::TRANCHE;
 use super::matrice::Matrice;
 use super::partage::Partage;
+use super::{Cumul, TableNoyaux};
 
 /// Octets de poids décodés à la fois, autour de ce nombre : ils restent dans le cache de niveau 2 même si un autre fil en
 /// prend la moitié. Moins, et les jetons repassent plus souvent.
@@ -37,11 +40,18 @@ impl Default for Tuile {
 #[repr(C, align(64))]
 pub struct Rangee(pub [u16; BLOC]);
 
+/// Range le produit d'une porte et de sa montée, à une place : `(jeton, colonne)`.
+type RangerPorte = unsafe fn(porte: &[f32], montee: &[f32], place: (usize, usize), vers: &Ecriture<'_>);
+
 /// Unité matricielle d'un niveau.
 #[derive(Clone, Copy)]
 pub(super) struct Unite {
     /// Range `x` comme entrée d'un jeton à partir d'une colonne, qui commence un bloc : `(jeton, colonne)`.
     pub(super) ranger: unsafe fn(x: &[f32], place: (usize, usize), vers: &Ecriture<'_>),
+    /// Range une porte fois sa montée, une fonction par [`Porte`](super::Porte).
+    pub(super) ranger_porte: [RangerPorte; 2],
+    /// Range un softmax.
+    pub(super) ranger_softmax: unsafe fn(&[f32], vues: Range<usize>, i: usize, vers: &Ecriture<'_>) -> Cumul,
     /// Décode une tuile, bloc par bloc.
     pub(super) decoder: unsafe fn(Disposition, tuile: &[u8], sortie: &mut [Tuile]),
     /// Décode seize dimensions, à partir de celle-ci, de valeurs d'attention : un produit dont elles sont les lignes.
@@ -88,6 +98,90 @@ impl Drop for UniteOuverte {
     fn drop(&mut self) {
         // SAFETY: ouverte par ce fil.
         unsafe { (self.unite.fermer)() };
+    }
+}
+
+impl TableNoyaux {
+    /// Unité matricielle, que [`Self::formes`] a vue.
+    pub(super) fn unite(&self) -> Unite {
+        let Some(unite) = self.large else {
+            panic!("le niveau {} n'a pas d'unité matricielle", self.niveau)
+        };
+        unite
+    }
+
+    /// Décode une tuile pour l'unité matricielle.
+    ///
+    /// # Panics
+    /// Les longueurs ne correspondent pas, ou le niveau n'a pas d'unité matricielle.
+    pub fn decoder_large(
+        &self,
+        disposition: Disposition,
+        tuile: &[u8],
+        colonnes: usize,
+        sortie: &mut [Tuile],
+    ) {
+        assert_eq!(tuile.len(), disposition.octets_tuile(colonnes), "taille de la tuile");
+        assert_eq!(sortie.len(), blocs(colonnes), "blocs de la tuile");
+        // SAFETY: instructions présentes, longueurs vérifiées.
+        unsafe { (self.unite().decoder)(disposition, tuile, sortie) }
+    }
+
+    /// Décode une tuile de clés (`[dim][16]`, f16) pour l'unité matricielle.
+    ///
+    /// # Panics
+    /// Comme [`Self::decoder_large`].
+    pub fn decoder_cles(&self, cles: &[f16], dim: usize, sortie: &mut [Tuile]) {
+        // SAFETY: les mêmes octets, sans rembourrage ; le processeur est petit-boutiste s'il a une unité matricielle.
+        let octets = unsafe { std::slice::from_raw_parts(cles.as_ptr().cast(), size_of_val(cles)) };
+        self.decoder_large(Disposition::F16, octets, dim, sortie);
+    }
+
+    /// Décode les dimensions `premiere..premiere + 16` de valeurs d'attention (`[j][dim]`) pour l'unité matricielle : leurs
+    /// positions sont les colonnes d'une tuile, complétées de zéros.
+    ///
+    /// # Panics
+    /// Les longueurs ne correspondent pas, ou le niveau n'a pas d'unité matricielle.
+    pub fn decoder_valeurs(&self, v: &[f16], dim: usize, premiere: usize, sortie: &mut [Tuile]) {
+        assert!(premiere + LIGNES <= dim && v.len().is_multiple_of(dim), "dimensions des valeurs");
+        assert_eq!(sortie.len(), (v.len() / dim).div_ceil(BLOC), "blocs des valeurs");
+        // SAFETY: instructions présentes, longueurs vérifiées.
+        unsafe { (self.unite().decoder_valeurs)(v, dim, premiere, sortie) }
+    }
+
+    /// Ouvre l'unité matricielle dans ce fil, le temps de quelques produits.
+    ///
+    /// # Panics
+    /// Le niveau n'a pas d'unité matricielle.
+    pub fn ouvrir_large(&self) -> UniteOuverte {
+        // SAFETY: la table n'est bâtie que si le processeur a cette unité.
+        unsafe { UniteOuverte::nouvelle(self.unite()) }
+    }
+
+    /// L'unité matricielle du niveau, s'il en a une, sert-elle à l'attention de têtes de `dim` valeurs en f16 ?
+    pub fn attention_large(&self, dim: usize) -> bool {
+        self.large.is_some() && dim.is_multiple_of(BLOC)
+    }
+
+    /// Range comme entrée de la requête `i` les poids d'un softmax : `exp(score − max)` des positions vues, 0 ailleurs. Rend
+    /// le maximum et la somme.
+    ///
+    /// # Panics
+    /// `scores` ne fait pas des blocs entiers, ou dépasse une tranche ; ou `vues` n'y est pas.
+    ///
+    /// # Safety
+    /// Comme [`Self::ranger`].
+    pub unsafe fn ranger_softmax(
+        &self,
+        scores: &[f32],
+        vues: Range<usize>,
+        i: usize,
+        vers: &Ecriture<'_>,
+    ) -> Cumul {
+        assert!(scores.len().is_multiple_of(BLOC) && scores.len() <= TRANCHE, "scores d'une tranche");
+        assert!(vues.end <= scores.len(), "positions vues");
+        // SAFETY: instructions présentes, longueurs vérifiées ; l'exclusivité est promise par l'appelant.
+        unsafe { (self.unite().ranger_softmax)(scores, vues, i, vers) }
     }
 }
 

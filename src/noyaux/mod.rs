@@ -36,7 +36,7 @@ use activations::{Ecriture, Formes, Isolee, Panneau};
 use aiguillage::Niveau;
 use disposition::{BLOC, Disposition, LIGNES};
 use half::f16;
-use large::{Tuile, Unite, UniteOuverte};
+use large::Unite;
 use matrice::Matrice;
 
 /// Produit d'une tuile de poids par un panneau : `sorties[c][ligne]`, une par jeton du panneau.
@@ -59,6 +59,15 @@ type PondererCodes = unsafe fn(p: &[f32], dim: usize, v: [&[u8]; 2], y: &mut [f3
 
 /// Maximum et somme d'un softmax en ligne.
 pub type Cumul = (f32, f32);
+
+/// Fonction d'une porte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Porte {
+    /// `x · σ(x)`.
+    Silu,
+    /// GELU par tangente hyperbolique.
+    Gelu,
+}
 
 /// Cumule un morceau d'attention dans un autre.
 type Fusionner = unsafe fn(cumul: &mut Cumul, y: &mut [f32], morceau: Cumul, z: &[f32]);
@@ -96,12 +105,13 @@ pub struct TableNoyaux {
     /// Codes de 8 bits, puis de 4.
     ponderer_codes: [PondererCodes; 2],
     normer: unsafe fn(&mut [f32], &[f32], f32),
+    normer_vers: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     ajouter: unsafe fn(&mut [f32], &[f32]),
     cumuler: unsafe fn(&mut [f32], f32, &[f32]),
     ranger: unsafe fn(&[f32], (usize, usize), &Ecriture<'_>),
     isoler: [Isoler; Disposition::TOUTES.len()],
-    silu_fois: unsafe fn(&mut [f32], &[f32]),
-    gelu_fois: unsafe fn(&mut [f32], &[f32]),
+    /// Une par [`Porte`].
+    portes: [unsafe fn(&mut [f32], &[f32]); 2],
     softmax_partiel: unsafe fn(&mut [[f32; LIGNES]]) -> Cumul,
     fusionner: Fusionner,
     tourner_voisins: unsafe fn(&mut [f32], &[f32], &[f32]),
@@ -140,6 +150,10 @@ macro_rules! table_elementaire {
         $(#[$attribut])?
         fn normer(x: &mut [f32], poids: &[f32], epsilon: f32) {
             e::normer(x, poids, epsilon);
+        }
+        $(#[$attribut])?
+        fn normer_vers(x: &[f32], poids: &[f32], epsilon: f32, y: &mut [f32]) {
+            e::normer_vers(x, poids, epsilon, y);
         }
         $(#[$attribut])?
         fn ajouter(x: &mut [f32], y: &[f32]) {
@@ -199,12 +213,12 @@ macro_rules! table_elementaire {
             ponderer: $ponderer,
             ponderer_codes: [ponderer_octets, ponderer_quartets],
             normer,
+            normer_vers,
             ajouter,
             cumuler,
             ranger,
             isoler: $crate::noyaux::par_disposition!(isoler),
-            silu_fois,
-            gelu_fois,
+            portes: [silu_fois, gelu_fois],
             softmax_partiel,
             fusionner,
             tourner_voisins,
@@ -272,67 +286,6 @@ impl TableNoyaux {
         if larges && self.large.is_some() && n >= large::JETONS_MIN { Formes::LARGES } else { formes }
     }
 
-    /// Unité matricielle, que [`Self::formes`] a vue.
-    fn unite(&self) -> Unite {
-        let Some(unite) = self.large else {
-            panic!("le niveau {} n'a pas d'unité matricielle", self.niveau)
-        };
-        unite
-    }
-
-    /// Décode une tuile pour l'unité matricielle.
-    ///
-    /// # Panics
-    /// Les longueurs ne correspondent pas, ou le niveau n'a pas d'unité matricielle.
-    pub fn decoder_large(
-        &self,
-        disposition: Disposition,
-        tuile: &[u8],
-        colonnes: usize,
-        sortie: &mut [Tuile],
-    ) {
-        assert_eq!(tuile.len(), disposition.octets_tuile(colonnes), "taille de la tuile");
-        assert_eq!(sortie.len(), large::blocs(colonnes), "blocs de la tuile");
-        // SAFETY: instructions présentes, longueurs vérifiées.
-        unsafe { (self.unite().decoder)(disposition, tuile, sortie) }
-    }
-
-    /// Décode une tuile de clés (`[dim][16]`, f16) pour l'unité matricielle.
-    ///
-    /// # Panics
-    /// Comme [`Self::decoder_large`].
-    pub fn decoder_cles(&self, cles: &[f16], dim: usize, sortie: &mut [Tuile]) {
-        // SAFETY: les mêmes octets, sans rembourrage ; le processeur est petit-boutiste s'il a une unité matricielle.
-        let octets = unsafe { std::slice::from_raw_parts(cles.as_ptr().cast(), size_of_val(cles)) };
-        self.decoder_large(Disposition::F16, octets, dim, sortie);
-    }
-
-    /// Décode les dimensions `premiere..premiere + 16` de valeurs d'attention (`[j][dim]`) pour l'unité matricielle : leurs
-    /// positions sont les colonnes d'une tuile, complétées de zéros.
-    ///
-    /// # Panics
-    /// Les longueurs ne correspondent pas, ou le niveau n'a pas d'unité matricielle.
-    pub fn decoder_valeurs(&self, v: &[f16], dim: usize, premiere: usize, sortie: &mut [Tuile]) {
-        assert!(premiere + LIGNES <= dim && v.len().is_multiple_of(dim), "dimensions des valeurs");
-        assert_eq!(sortie.len(), (v.len() / dim).div_ceil(BLOC), "blocs des valeurs");
-        // SAFETY: instructions présentes, longueurs vérifiées.
-        unsafe { (self.unite().decoder_valeurs)(v, dim, premiere, sortie) }
-    }
-
-    /// Ouvre l'unité matricielle dans ce fil, le temps de quelques produits.
-    ///
-    /// # Panics
-    /// Le niveau n'a pas d'unité matricielle.
-    pub fn ouvrir_large(&self) -> UniteOuverte {
-        // SAFETY: la table n'est bâtie que si le processeur a cette unité.
-        unsafe { UniteOuverte::nouvelle(self.unite()) }
-    }
-
-    /// L'unité matricielle du niveau, s'il en a une, sert-elle à l'attention de têtes de `dim` valeurs en f16 ?
-    pub fn attention_large(&self, dim: usize) -> bool {
-        self.large.is_some() && dim.is_multiple_of(BLOC)
-    }
-
     /// Scores `q · k` des clés d'une tranche au plus, `cles` : `[tuile][dim][16]`, pour les `n` premières requêtes d'un
     /// panneau, `q` : `[dim][REQUETES]` ; ceux de la requête `i` vont à `sorties[i · TRANCHE..]`. `ensuite` est ce qui se
     /// lira après elles, que le processeur peut demander d'avance.
@@ -398,6 +351,12 @@ impl TableNoyaux {
         unsafe { (self.normer)(x, poids, epsilon) }
     }
 
+    /// Comme [`Self::normer`], dans `y`.
+    pub fn normer_vers(&self, x: &[f32], poids: &[f32], epsilon: f32, y: &mut [f32]) {
+        // SAFETY: instructions présentes.
+        unsafe { (self.normer_vers)(x, poids, epsilon, y) }
+    }
+
     /// `x += y`.
     pub fn ajouter(&self, x: &mut [f32], y: &[f32]) {
         // SAFETY: instructions présentes.
@@ -422,16 +381,30 @@ impl TableNoyaux {
         unsafe { ranger(x, place, vers) }
     }
 
-    /// `porte = silu(porte) · montee`.
-    pub fn silu_fois(&self, porte: &mut [f32], montee: &[f32]) {
-        // SAFETY: instructions présentes.
-        unsafe { (self.silu_fois)(porte, montee) }
-    }
-
-    /// `porte = gelu(porte) · montee`.
-    pub fn gelu_fois(&self, porte: &mut [f32], montee: &[f32]) {
-        // SAFETY: instructions présentes.
-        unsafe { (self.gelu_fois)(porte, montee) }
+    /// Range `fonction(porte) · montee` comme [`Self::ranger`] ; `porte` peut y perdre ses valeurs.
+    ///
+    /// # Panics
+    /// Les deux n'ont pas la même longueur.
+    ///
+    /// # Safety
+    /// Comme [`Self::ranger`].
+    pub unsafe fn ranger_porte(
+        &self,
+        fonction: Porte,
+        porte: &mut [f32],
+        montee: &[f32],
+        place: (usize, usize),
+        vers: &Ecriture<'_>,
+    ) {
+        assert_eq!(porte.len(), montee.len(), "porte et montée");
+        // SAFETY: instructions présentes ; l'exclusivité est promise par l'appelant.
+        unsafe {
+            if vers.formes().larges {
+                return (self.unite().ranger_porte[fonction as usize])(porte, montee, place, vers);
+            }
+            (self.portes[fonction as usize])(porte, montee);
+            self.ranger(porte, place, vers);
+        }
     }
 
     /// Remplace des scores par `exp(score − max)` ; rend le maximum et la somme.

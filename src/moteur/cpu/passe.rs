@@ -8,12 +8,12 @@ use crate::erreur::Resultat;
 use crate::modele::Architecture;
 use crate::modele::architecture::{Activation, StyleRope};
 use crate::moteur::Entree;
-use crate::noyaux::TableNoyaux;
 use crate::noyaux::activations::Activations;
 use crate::noyaux::disposition::{BLOC, LIGNES};
 use crate::noyaux::kv;
 use crate::noyaux::partage::Partage;
 use crate::noyaux::produit::{Brouillons, Decoupe, annoncer, produit, produit_suivi};
+use crate::noyaux::{Porte, TableNoyaux};
 
 /// Tuiles de lignes dont les sorties font un bloc de colonnes du produit suivant.
 const TUILES_PAR_BLOC: usize = BLOC / LIGNES;
@@ -145,8 +145,7 @@ impl Cpu {
             if let Some(post_norme) = precedente {
                 ajouter_sous_couche(table, post_norme, a.epsilon, x, t);
             }
-            t.copy_from_slice(x);
-            table.normer(t, norme, a.epsilon);
+            table.normer_vers(x, norme, a.epsilon, t);
             // SAFETY: `par_lignes` ne donne un jeton qu'à un fil.
             unsafe { table.ranger(t, (jeton, 0), &ecriture) };
         });
@@ -235,7 +234,7 @@ impl Cpu {
         let m = a.taille_intermediaire;
         let n = plan.places.len();
         let formes = table.formes([&couche.descente], n);
-        let blocs = if n == 1 || formes.larges { 1 } else { blocs_par_article(m / BLOC, equipe.nb_fils()) };
+        let blocs = if n == 1 { 1 } else { blocs_par_article(m / BLOC, equipe.nb_fils()) };
         let ecriture = tampons.melange.preparer(n, m, formes);
         let matrices = couche.porte_montee.each_ref();
         let travail = (matrices.as_slice(), Decoupe::DeFront(blocs * TUILES_PAR_BLOC));
@@ -244,12 +243,14 @@ impl Cpu {
         }
         let outils = (&mut *equipe, &mut tampons.produits);
         produit_suivi(table, outils, travail, &mut tampons.entree, &|article, jeton, [porte, montee]| {
-            match a.activation {
-                Activation::Silu => table.silu_fois(porte, montee),
-                Activation::GeluTanh => table.gelu_fois(porte, montee),
-            }
+            let fonction = match a.activation {
+                Activation::Silu => Porte::Silu,
+                Activation::GeluTanh => Porte::Gelu,
+            };
             // SAFETY: un article n'est traité que par un fil ; ses colonnes sont les siennes.
-            unsafe { table.ranger(porte, (jeton, article * blocs * BLOC), &ecriture) };
+            unsafe {
+                table.ranger_porte(fonction, porte, montee, (jeton, article * blocs * BLOC), &ecriture);
+            }
         });
         if n == 1 {
             if let Some(suivante) = poids.couches.apercevoir(i + 1) {

@@ -12,8 +12,9 @@ use std::mem::MaybeUninit;
 use half::f16;
 
 use super::avx512::{codes, seize_f16};
+use super::entrees_amx;
 use crate::noyaux::TableNoyaux;
-use crate::noyaux::activations::{Ecriture, LARGEUR};
+use crate::noyaux::activations::LARGEUR;
 use crate::noyaux::aiguillage::Niveau;
 use crate::noyaux::dictionnaire::Dictionnaire;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
@@ -21,7 +22,16 @@ use crate::noyaux::large::{Bande, Tuile, Unite, blocs, rangees};
 
 /// Table de ce niveau ; à n'employer que si le processeur l'a, et que le système l'a permis.
 pub(in crate::noyaux) fn table() -> TableNoyaux {
-    let unite = Unite { ranger, decoder: decoder_tuile, decoder_valeurs, ouvrir, fermer, produit: bande };
+    let unite = Unite {
+        ranger: entrees_amx::ranger,
+        ranger_porte: [entrees_amx::ranger_silu, entrees_amx::ranger_gelu],
+        ranger_softmax: entrees_amx::ranger_softmax,
+        decoder: decoder_tuile,
+        decoder_valeurs,
+        ouvrir,
+        fermer,
+        produit: bande,
+    };
     TableNoyaux { niveau: Niveau::Amx, large: Some(unite), ..super::avx512::table() }
 }
 
@@ -85,22 +95,6 @@ unsafe fn ouvrir() {
 unsafe fn fermer() {
     // SAFETY: promis par l'appelant.
     unsafe { asm!("tilerelease", options(nostack, nomem)) };
-}
-
-/// Range des valeurs en bf16, arrondies au plus proche (pair en cas d'égalité).
-///
-/// # Safety
-/// Comme `TableNoyaux::ranger`, pour des entrées en bf16.
-#[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn ranger(x: &[f32], (jeton, colonne): (usize, usize), vers: &Ecriture<'_>) {
-    for (b, bloc) in x.as_chunks::<BLOC>().0.iter().enumerate() {
-        let place = vers.place_large(jeton, colonne / BLOC + b);
-        // SAFETY: 32 valeurs en font une rangée, que ce fil seul écrit.
-        unsafe {
-            let seize = |i: usize| _mm512_loadu_ps(bloc.as_ptr().add(i));
-            *place.cast() = _mm512_cvtne2ps_pbh(seize(LIGNES), seize(0));
-        }
-    }
 }
 
 /// Deux panneaux par toutes les tuiles d'une bande.

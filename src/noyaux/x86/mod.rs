@@ -9,6 +9,7 @@ pub(super) mod avx2;
 pub(super) mod avx512;
 pub(super) mod avxvnni;
 pub(super) mod colonnes_libres;
+mod entrees_amx;
 mod entrees_avx2;
 mod entrees_avx512;
 mod groupes_avx2;

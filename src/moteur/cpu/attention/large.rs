@@ -1,14 +1,16 @@
 //! Attention de beaucoup de requêtes sur l'unité matricielle : scores et sommes de valeurs y sont des produits de bandes,
 //! en bf16 comme ceux des poids.
 
+use std::ops::Range;
+
 use half::f16;
 
-use crate::noyaux::TableNoyaux;
 use crate::noyaux::activations::{Activations, Formes, LARGEUR};
 use crate::noyaux::disposition::{BLOC, LIGNES};
 use crate::noyaux::kv::TRANCHE;
 use crate::noyaux::large::{Bande, Tuile, blocs, rangees};
 use crate::noyaux::partage::Partage;
+use crate::noyaux::{Cumul, TableNoyaux};
 
 /// Requêtes en deçà desquelles décoder les clés coûte plus que ce que l'unité matricielle gagne.
 pub(super) const REQUETES_MIN: usize = 16;
@@ -57,12 +59,26 @@ impl Large {
         multiplier(table, &mut self.q, poids, &self.decalages[..nb_tuiles], (TRANCHE, sorties));
     }
 
-    /// `y[i] = Σ p[i · TRANCHE + j] · v[j]` pour chaque requête prise ; `v` : `[j][dim]`, `y` : `[i][dim]`. Les poids des
-    /// positions qui manquent à un bloc de 32 sont nuls.
-    pub(super) fn ponderer(&mut self, table: &TableNoyaux, p: &[f32], dim: usize, v: &[f16], y: &mut [f32]) {
+    /// Fait des scores de chaque requête les poids de ce qu'elle voit de `positions`, et en garde maximum et somme.
+    pub(super) fn peser(
+        &mut self,
+        table: &TableNoyaux,
+        (scores, vues): (&[f32], impl ExactSizeIterator<Item = Range<usize>>),
+        positions: usize,
+        cumuls: &mut [Cumul],
+    ) {
+        let colonnes = positions.next_multiple_of(BLOC);
+        let ecriture = self.poids.preparer(vues.len(), colonnes, Formes::LARGES);
+        for (i, ((scores, vues), cumul)) in scores.chunks_exact(TRANCHE).zip(vues).zip(cumuls).enumerate() {
+            // SAFETY: ces tampons sont à ce fil.
+            *cumul = unsafe { table.ranger_softmax(&scores[..colonnes], vues, i, &ecriture) };
+        }
+    }
+
+    /// `y[i] = Σ p[i][j] · v[j]` pour chaque requête, de ses poids ; `v` : `[j][dim]`, autant que de positions pesées, `y` :
+    /// `[i][dim]`.
+    pub(super) fn ponderer(&mut self, table: &TableNoyaux, dim: usize, v: &[f16], y: &mut [f32]) {
         let colonnes = (v.len() / dim).next_multiple_of(BLOC);
-        let lignes = p.chunks_exact(TRANCHE).map(|p| &p[..colonnes]);
-        ranger(table, (lignes, p.len() / TRANCHE), colonnes, &mut self.poids);
         let blocs = blocs(colonnes);
         for (t, tuile) in self.tuiles.chunks_exact_mut(blocs).take(dim / LIGNES).enumerate() {
             table.decoder_valeurs(v, dim, t * LIGNES, tuile);
@@ -131,25 +147,35 @@ mod tests {
         for (dim, n, nb) in [(64usize, 16usize, 128usize), (32, 17, 61), (128, 64, 16), (96, 40, 100)] {
             let tuiles = nb.div_ceil(LIGNES);
             let en_f16 = |n, g| suite(n, g).into_iter().map(f16::from_f32).collect::<Vec<_>>();
-            let (q, mut p) = (suite(n * dim, 1), suite(n * TRANCHE, 2));
-            p.chunks_mut(TRANCHE).for_each(|p| p[nb..].fill(0.0));
+            let q = suite(n * dim, 1);
             let (cles, v) = (en_f16(tuiles * LIGNES * dim, 3), en_f16(nb * dim, 4));
+            // Une requête ne voit rien, les autres de plus en plus.
+            let vues = |i: usize| (i * 3).min(nb / 2)..(i * nb).div_ceil(n);
             let places = n.next_multiple_of(REQUETES);
             let (mut scores, mut y) = (vec![0.0; places * TRANCHE], vec![0.0; places * dim]);
+            let mut cumuls = vec![(0.0, 0.0); n];
             let mut large = Large::nouveau(dim);
             large.preparer(&table, (q.chunks_exact(dim), n), dim);
             large.scores(&table, dim, &cles, &mut scores);
-            large.ponderer(&table, &p, dim, &v, &mut y);
+            large.peser(&table, (&scores, (0..n).map(vues)), nb, &mut cumuls);
+            large.ponderer(&table, dim, &v, &mut y);
             let cle = |j: usize, d: usize| f32::from(cles[(j / LIGNES * dim + d) * LIGNES + j % LIGNES]);
-            for i in 0..n {
+            for (i, &(maximum, somme)) in cumuls.iter().enumerate() {
                 let score = |j| (0..dim).map(|d| q[i * dim + d] * cle(j, d)).sum();
                 let attendus: Vec<f32> = (0..nb).map(score).collect();
                 let e = ecart(&scores[i * TRANCHE..][..nb], &attendus);
                 assert!(e < 1e-2, "scores de {i}, {dim} {n} {nb} : {e}");
-                let somme = |d| (0..nb).map(|j| p[i * TRANCHE + j] * f32::from(v[j * dim + d])).sum();
+                let vus = vues(i).map(|j| scores[i * TRANCHE + j]);
+                assert_eq!(maximum, vus.clone().fold(f32::NEG_INFINITY, f32::max));
+                let poids: Vec<f32> = vus.map(|s| (s - maximum).exp()).collect();
+                let attendue: f32 = poids.iter().sum();
+                assert!((somme - attendue).abs() <= 1e-3 * attendue, "somme de {i}, {dim} {n} {nb}");
+                let valeur = |j: usize, d| f32::from(v[j * dim + d]);
+                let somme = |d| poids.iter().zip(vues(i)).map(|(p, j)| p * valeur(j, d)).sum();
                 let attendus: Vec<f32> = (0..dim).map(somme).collect();
-                let e = ecart(&y[i * dim..][..dim], &attendus);
-                assert!(e < 1e-2, "valeurs de {i}, {dim} {n} {nb} : {e}");
+                let y = &y[i * dim..][..dim];
+                assert!(vues(i).is_empty() || ecart(y, &attendus) < 1e-2, "valeurs de {i}, {dim} {n} {nb}");
+                assert!(!vues(i).is_empty() || y.iter().all(|y| *y == 0.0), "rien vu par {i}");
             }
         }
     }

@@ -63,12 +63,6 @@ impl Partiel {
     fn nouveau(n: usize, dim: usize) -> Self {
         Self { cumuls: vec![RIEN; n], y: vec![0.0; n * dim] }
     }
-
-    /// Oublie ce qui est cumulé pour `n` requêtes.
-    fn vider(&mut self, n: usize, dim: usize) {
-        self.cumuls[..n].fill(RIEN);
-        self.y[..n * dim].fill(0.0);
-    }
 }
 
 impl Brouillon {
@@ -230,8 +224,10 @@ impl Contexte<'_> {
                     continue;
                 }
                 finies[u].store(0, Ordering::Relaxed);
-                b.total.vider(n, dim);
-                for rang in 0..nb_tranches {
+                let (c, z) = place(0);
+                b.total.cumuls[..n].copy_from_slice(c);
+                b.total.y[..n * dim].copy_from_slice(z);
+                for rang in 1..nb_tranches {
                     let (c, z) = place(rang);
                     self.cumuler(&mut b.total, c, z, n);
                 }
@@ -267,13 +263,15 @@ impl Contexte<'_> {
     /// Toute l'attention d'une unité.
     fn unite(&self, unite: Unite<'_>, b: &mut Brouillon, sorties: &Sorties<'_>) {
         let n = self.preparer(unite, b);
-        let dim = self.formes.dim;
-        b.total.vider(n, dim);
         let tranches = self.tranches(&self.vues(unite));
         for tranche in tranches.clone() {
             let suite = Some((unite, tranche + 1)).filter(|s| tranches.contains(&s.1));
             self.tranche((unite, tranche), suite, n, b);
-            self.cumuler(&mut b.total, &b.tranche.cumuls, &b.tranche.y, n);
+            if tranche == tranches.start {
+                std::mem::swap(&mut b.total, &mut b.tranche);
+            } else {
+                self.cumuler(&mut b.total, &b.tranche.cumuls, &b.tranche.y, n);
+            }
         }
         self.ecrire(unite, b, sorties);
     }

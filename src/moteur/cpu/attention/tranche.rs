@@ -9,9 +9,9 @@ use super::super::cache::ClesValeurs;
 use super::large::{self, Large};
 use super::{Brouillon, Contexte, Unite};
 use crate::noyaux::activations::{self, LARGEUR};
-use crate::noyaux::demander;
 use crate::noyaux::disposition::{Disposition, LIGNES};
 use crate::noyaux::kv::{REQUETES, TRANCHE};
+use crate::noyaux::{Cumul, demander};
 
 /// Une tranche d'une unité.
 pub(super) type Travail<'a> = (Unite<'a>, usize);
@@ -79,14 +79,12 @@ impl Contexte<'_> {
                 let (k, v) = (k.reinterpret_cast(), v.reinterpret_cast());
                 let vues = tuiles.start * LIGNES..self.vues(unite).end.min(tuiles.end * LIGNES);
                 let v = &v[self.formes.valeurs(unite.bloc.sequence, unite.tete_kv, vues)];
-                self.scores([&k[ici], v], n, b);
-                self.peser(&tuiles, n, b);
-                self.ponderer([v, &k[suite]], n, b);
+                self.flottants([&k[ici], v, &k[suite]], &tuiles, n, b);
             }
             ClesValeurs::Codes { disposition, k, v } => {
                 let v = &v[ici.clone()];
                 self.scores_codes(*disposition, [&k[ici], v], b);
-                self.peser(&tuiles, n, b);
+                self.peser(&tuiles, &b.vues[..n], &mut b.scores, &mut b.tranche.cumuls);
                 let (format, dim) = (self.formes.format, self.formes.dim);
                 let y = &mut b.tranche.y[..n * dim];
                 self.table.ponderer_codes(format, &b.scores, dim, [v, &k[suite]], y);
@@ -94,46 +92,45 @@ impl Contexte<'_> {
         }
     }
 
+    /// Une tranche en f16 : ses clés, ses valeurs, et ce qui se lira ensuite.
+    fn flottants(
+        &self,
+        [cles, v, suite]: [&[f16]; 3],
+        tuiles: &Range<usize>,
+        n: usize,
+        Brouillon { panneaux, large, scores, tranche, vues, .. }: &mut Brouillon,
+    ) {
+        let dim = self.formes.dim;
+        if let Some(large) = self.large(n, large) {
+            large.scores(self.table, dim, cles, scores);
+            let vues = vues[..n].iter().map(|vues| partie(vues, tuiles));
+            large.peser(self.table, (scores, vues), v.len() / dim, &mut tranche.cumuls);
+            return large.ponderer(self.table, dim, v, &mut tranche.y);
+        }
+        let lus = panneaux.chunks_exact(REQUETES * dim);
+        for (q, sorties) in lus.zip(scores[..n * TRANCHE].chunks_mut(REQUETES * TRANCHE)) {
+            self.table.scores((q, sorties.len() / TRANCHE), dim, [cles, v], sorties);
+        }
+        self.peser(tuiles, &vues[..n], scores, &mut tranche.cumuls);
+        self.table.ponderer(scores, dim, [v, suite], &mut tranche.y[..n * dim]);
+    }
+
     /// Fait des scores d'une tranche des poids, et en garde maximum et somme.
-    fn peser(&self, tuiles: &Range<usize>, n: usize, b: &mut Brouillon) {
-        let (base, calcules) = (tuiles.start * LIGNES, tuiles.len() * LIGNES);
-        for (i, vues) in b.vues[..n].iter().enumerate() {
-            let scores = &mut b.scores[i * TRANCHE..i * TRANCHE + calcules];
-            let debut = vues.start.clamp(base, base + calcules) - base;
-            let fin = vues.end.clamp(base, base + calcules) - base;
-            scores[..debut].fill(f32::NEG_INFINITY);
-            scores[fin.max(debut)..].fill(f32::NEG_INFINITY);
-            b.tranche.cumuls[i] = self.table.softmax_partiel(scores.as_chunks_mut().0);
+    fn peser(&self, tuiles: &Range<usize>, vues: &[Range<usize>], scores: &mut [f32], cumuls: &mut [Cumul]) {
+        let calcules = tuiles.len() * LIGNES;
+        for ((vues, cumul), scores) in vues.iter().zip(cumuls).zip(scores.chunks_exact_mut(TRANCHE)) {
+            let (scores, vues) = (&mut scores[..calcules], partie(vues, tuiles));
+            // Une rangée que cette requête ne voit pas du tout pèse 0, sans qu'on l'apprenne d'exponentielles.
+            let lues = vues.start / LIGNES * LIGNES..vues.end.next_multiple_of(LIGNES);
+            scores[..lues.start].fill(0.0);
+            scores[lues.start..vues.start].fill(f32::NEG_INFINITY);
+            scores[vues.end..lues.end].fill(f32::NEG_INFINITY);
+            scores[lues.end..].fill(0.0);
+            *cumul = self.table.softmax_partiel(scores[lues].as_chunks_mut().0);
         }
     }
 
-    /// Scores de clés f16 pour les `n` requêtes préparées, à `TRANCHE` de distance d'une requête à l'autre.
-    fn scores(&self, cles: [&[f16]; 2], n: usize, b: &mut Brouillon) {
-        let dim = self.formes.dim;
-        if let Some(large) = self.large(n, &mut b.large) {
-            return large.scores(self.table, dim, cles[0], &mut b.scores);
-        }
-        let panneaux = b.panneaux.chunks_exact(REQUETES * dim);
-        let sorties = b.scores[..n * TRANCHE].chunks_mut(REQUETES * TRANCHE);
-        for (q, sorties) in panneaux.zip(sorties) {
-            self.table.scores((q, sorties.len() / TRANCHE), dim, cles, sorties);
-        }
-    }
-
-    /// Somme pondérée de valeurs f16.
-    fn ponderer(&self, v: [&[f16]; 2], n: usize, b: &mut Brouillon) {
-        let dim = self.formes.dim;
-        let Some(large) = self.large(n, &mut b.large) else {
-            return self.table.ponderer(&b.scores, dim, v, &mut b.tranche.y[..n * dim]);
-        };
-        // Les poids que `ponderer` attend nuls.
-        for scores in b.scores[..n * TRANCHE].chunks_exact_mut(TRANCHE) {
-            scores[(v[0].len() / dim).next_multiple_of(LIGNES)..].fill(0.0);
-        }
-        large.ponderer(self.table, &b.scores[..n * TRANCHE], dim, v[0], &mut b.tranche.y);
-    }
-
-    /// Comme [`Self::scores`], de clés quantifiées.
+    /// Scores de clés quantifiées, à `TRANCHE` de distance d'une requête à l'autre.
     fn scores_codes(&self, disposition: Disposition, [cles, ensuite]: [&[u8]; 2], b: &mut Brouillon) {
         let par_tuile = self.formes.par_tuile;
         let mut sorties = [[0.0; LIGNES]; LARGEUR];
@@ -151,6 +148,13 @@ impl Contexte<'_> {
             }
         }
     }
+}
+
+/// Ce qu'une requête voit, parmi les positions de tuiles.
+fn partie(vues: &Range<usize>, tuiles: &Range<usize>) -> Range<usize> {
+    let (base, fin) = (tuiles.start * LIGNES, tuiles.end * LIGNES);
+    let debut = vues.start.clamp(base, fin) - base;
+    debut..(vues.end.clamp(base, fin) - base).max(debut)
 }
 
 /// Demande d'avance la tuile `t` de ce qui se lira ensuite.
