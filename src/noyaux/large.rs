@@ -48,6 +48,9 @@ type RangerPorte = unsafe fn(porte: &[f32], montee: &[f32], place: (usize, usize
 pub(super) struct Unite {
     /// Range `x` comme entrée d'un jeton à partir d'une colonne, qui commence un bloc : `(jeton, colonne)`.
     pub(super) ranger: unsafe fn(x: &[f32], place: (usize, usize), vers: &Ecriture<'_>),
+    /// Range `x / √(moyenne(x²) + epsilon) · poids` comme entrée d'un jeton.
+    pub(super) ranger_norme:
+        unsafe fn(x: &[f32], poids: &[f32], epsilon: f32, jeton: usize, vers: &Ecriture<'_>),
     /// Range une porte fois sa montée, une fonction par [`Porte`](super::Porte).
     pub(super) ranger_porte: [RangerPorte; 2],
     /// Range un softmax.

@@ -351,12 +351,6 @@ impl TableNoyaux {
         unsafe { (self.normer)(x, poids, epsilon) }
     }
 
-    /// Comme [`Self::normer`], dans `y`.
-    pub fn normer_vers(&self, x: &[f32], poids: &[f32], epsilon: f32, y: &mut [f32]) {
-        // SAFETY: instructions présentes.
-        unsafe { (self.normer_vers)(x, poids, epsilon, y) }
-    }
-
     /// `x += y`.
     pub fn ajouter(&self, x: &mut [f32], y: &[f32]) {
         // SAFETY: instructions présentes.
@@ -379,6 +373,33 @@ impl TableNoyaux {
         let ranger = if vers.formes().larges { self.unite().ranger } else { self.ranger };
         // SAFETY: instructions présentes ; l'exclusivité est promise par l'appelant.
         unsafe { ranger(x, place, vers) }
+    }
+
+    /// Range la norme RMS de `x` comme entrée du jeton `jeton` ; `t` peut la recevoir.
+    ///
+    /// # Panics
+    /// Les trois n'ont pas la même longueur.
+    ///
+    /// # Safety
+    /// Comme [`Self::ranger`].
+    pub unsafe fn ranger_norme(
+        &self,
+        x: &[f32],
+        poids: &[f32],
+        epsilon: f32,
+        t: &mut [f32],
+        jeton: usize,
+        vers: &Ecriture<'_>,
+    ) {
+        assert!(x.len() == poids.len() && x.len() == t.len(), "longueurs d'une norme");
+        // SAFETY: instructions présentes ; l'exclusivité est promise par l'appelant.
+        unsafe {
+            if vers.formes().larges {
+                return (self.unite().ranger_norme)(x, poids, epsilon, jeton, vers);
+            }
+            (self.normer_vers)(x, poids, epsilon, t);
+            self.ranger(t, (jeton, 0), vers);
+        }
     }
 
     /// Range `fonction(porte) · montee` comme [`Self::ranger`] ; `porte` peut y perdre ses valeurs.

@@ -101,7 +101,9 @@ pub fn produit<M: Borrow<Matrice> + Sync>(
     let entrees = entrees.recenser_pour(table, equipe, matrices);
     let largeur: usize = matrices.iter().map(|m| m.borrow().lignes()).sum();
     assert_eq!(sortie.len(), largeur * entrees.nb_jetons(), "taille de la sortie");
-    let produit = Produit::nouveau(table, (matrices, Decoupe::BoutABout(1)), entrees);
+    // L'unité matricielle prend les tuiles deux à deux.
+    let tuiles = if entrees.larges().is_some() { 2 } else { 1 };
+    let produit = Produit::nouveau(table, (matrices, Decoupe::BoutABout(tuiles)), entrees);
     let entrees = produit.entrees;
     let sortie = Partage::nouveau(sortie);
     if entrees.larges().is_some() {

@@ -145,9 +145,8 @@ impl Cpu {
             if let Some(post_norme) = precedente {
                 ajouter_sous_couche(table, post_norme, a.epsilon, x, t);
             }
-            table.normer_vers(x, norme, a.epsilon, t);
             // SAFETY: `par_lignes` ne donne un jeton qu'à un fil.
-            unsafe { table.ranger(t, (jeton, 0), &ecriture) };
+            unsafe { table.ranger_norme(x, norme, a.epsilon, t, jeton, &ecriture) };
         });
     }
 

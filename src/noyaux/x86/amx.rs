@@ -24,6 +24,7 @@ use crate::noyaux::large::{Bande, Tuile, Unite, blocs, rangees};
 pub(in crate::noyaux) fn table() -> TableNoyaux {
     let unite = Unite {
         ranger: entrees_amx::ranger,
+        ranger_norme: entrees_amx::ranger_norme,
         ranger_porte: [entrees_amx::ranger_silu, entrees_amx::ranger_gelu],
         ranger_softmax: entrees_amx::ranger_softmax,
         decoder: decoder_tuile,

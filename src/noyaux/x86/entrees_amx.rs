@@ -26,6 +26,30 @@ pub(super) unsafe fn ranger(x: &[f32], (jeton, colonne): (usize, usize), vers: &
     }
 }
 
+/// Range la norme RMS de `x`.
+///
+/// # Safety
+/// Comme [`ranger`] ; `x` et `poids` ont la même longueur.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) unsafe fn ranger_norme(x: &[f32], poids: &[f32], epsilon: f32, jeton: usize, vers: &Ecriture<'_>) {
+    let (blocs, poids) = (x.as_chunks::<BLOC>().0, poids.as_chunks::<BLOC>().0);
+    let mut carres = [_mm512_setzero_ps(); 2];
+    for bloc in blocs {
+        // SAFETY: 32 valeurs.
+        let (a, b) = unsafe { (lire(bloc, 0), lire(bloc, LIGNES)) };
+        carres = [_mm512_fmadd_ps(a, a, carres[0]), _mm512_fmadd_ps(b, b, carres[1])];
+    }
+    let somme = _mm512_reduce_add_ps(_mm512_add_ps(carres[0], carres[1]));
+    let inverse = _mm512_set1_ps((somme / x.len() as f32 + epsilon).sqrt().recip());
+    for (b, (bloc, poids)) in blocs.iter().zip(poids).enumerate() {
+        // SAFETY: 32 valeurs de chaque ; leur rangée, que ce fil seul écrit.
+        unsafe {
+            let sortie = |i| _mm512_mul_ps(_mm512_mul_ps(lire(bloc, i), inverse), lire(poids, i));
+            ecrire(vers.place_large(jeton, b), sortie(0), sortie(LIGNES));
+        }
+    }
+}
+
 /// Range `silu(porte) · montee`.
 ///
 /// # Safety
@@ -165,18 +189,51 @@ unsafe fn ecrire(place: *mut Rangee, premiers: __m512, derniers: __m512) {
 mod tests {
     use half::bf16;
 
-    use crate::noyaux::activations::{Activations, Formes};
+    use crate::noyaux::activations::{Activations, Formes, Panneaux};
     use crate::noyaux::aiguillage::Niveau;
     use crate::noyaux::{Porte, TableNoyaux};
 
+    fn table() -> Option<TableNoyaux> {
+        let tables = Niveau::disponibles().map(|n| TableNoyaux::choisir(Some(n)).unwrap());
+        let table = tables.into_iter().find(|t| t.attention_large(32));
+        if table.is_none() {
+            eprintln!("sauté : pas d'unité matricielle ici");
+        }
+        table
+    }
+
+    /// Vérifie les 64 entrées d'un seul jeton.
+    fn comparer(entrees: Panneaux<'_>, attendues: impl Fn(usize) -> f32) {
+        let rangees = entrees.larges().unwrap();
+        for i in 0..64 {
+            let obtenue = bf16::from_bits(rangees[i / 32 * 16].0[i % 32]).to_f32();
+            let attendue = attendues(i);
+            let e = (obtenue - attendue).abs();
+            assert!(e <= 0.005 * attendue.abs() + 1e-6, "entrée {i} : {obtenue} au lieu de {attendue}");
+        }
+    }
+
+    fn valeurs() -> Vec<f32> {
+        (0..64).map(|i| (i - 32) as f32 * 3.1).collect()
+    }
+
+    #[test]
+    fn une_norme_rangee_en_bf16_est_celle_des_reels() {
+        let Some(table) = table() else { return };
+        let x = valeurs();
+        let poids: Vec<f32> = (0..64).map(|i| 0.5 + (i % 5) as f32).collect();
+        let mut entrees = Activations::default();
+        let ecriture = entrees.preparer(1, 64, Formes::LARGES);
+        // SAFETY: un seul fil.
+        unsafe { table.ranger_norme(&x, &poids, 1e-5, &mut [0.0; 64], 0, &ecriture) };
+        let inverse = (x.iter().map(|x| x * x).sum::<f32>() / 64.0 + 1e-5).sqrt().recip();
+        comparer(entrees.recenser(), |i| x[i] * inverse * poids[i]);
+    }
+
     #[test]
     fn une_porte_rangee_en_bf16_est_celle_des_reels() {
-        let tables = Niveau::disponibles().map(|n| TableNoyaux::choisir(Some(n)).unwrap());
-        let Some(table) = tables.into_iter().find(|t| t.attention_large(32)) else {
-            eprintln!("sauté : pas d'unité matricielle ici");
-            return;
-        };
-        let x: Vec<f32> = (0..64).map(|i| (i - 32) as f32 * 3.1).collect();
+        let Some(table) = table() else { return };
+        let x = valeurs();
         let montee: Vec<f32> = (0..64).map(|i| 1.0 + (i % 7) as f32).collect();
         let sigma = |x: f32| 1.0 / (1.0 + (-x).exp());
         let silu = |x: f32| x * sigma(x);
@@ -186,16 +243,7 @@ mod tests {
             let ecriture = entrees.preparer(1, 64, Formes::LARGES);
             // SAFETY: un seul fil.
             unsafe { table.ranger_porte(porte, &mut x.clone(), &montee, (0, 0), &ecriture) };
-            let rangees = entrees.recenser().larges().unwrap();
-            for (i, (x, m)) in x.iter().zip(&montee).enumerate() {
-                let obtenu = bf16::from_bits(rangees[i / 32 * 16].0[i % 32]).to_f32();
-                let attendu = fonction(*x) * m;
-                let e = (obtenu - attendu).abs();
-                assert!(
-                    e <= 0.005 * attendu.abs() + 1e-6,
-                    "{porte:?} de {x} : {obtenu} au lieu de {attendu}"
-                );
-            }
+            comparer(entrees.recenser(), |i| fonction(x[i]) * montee[i]);
         }
     }
 }
