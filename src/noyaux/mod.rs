@@ -69,6 +69,9 @@ pub enum Porte {
     Gelu,
 }
 
+/// `porte = fonction(porte) · montee`.
+type Fois = unsafe fn(porte: &mut [f32], montee: &[f32]);
+
 /// Cumule un morceau d'attention dans un autre.
 type Fusionner = unsafe fn(cumul: &mut Cumul, y: &mut [f32], morceau: Cumul, z: &[f32]);
 
@@ -111,7 +114,7 @@ pub struct TableNoyaux {
     ranger: unsafe fn(&[f32], (usize, usize), &Ecriture<'_>),
     isoler: [Isoler; Disposition::TOUTES.len()],
     /// Une par [`Porte`].
-    portes: [unsafe fn(&mut [f32], &[f32]); 2],
+    portes: [Fois; 2],
     softmax_partiel: unsafe fn(&mut [[f32; LIGNES]]) -> Cumul,
     fusionner: Fusionner,
     tourner_voisins: unsafe fn(&mut [f32], &[f32], &[f32]),
