@@ -25,8 +25,11 @@ const TOURS_AVANT_SOMMEIL: usize = 20_000;
 /// Tours d'attente active avant de céder le processeur, quand il y a plus de fils que de cœurs.
 const TOURS_AVANT_CESSION: usize = 2_000;
 
-/// Lignes qu'un fil prend à la fois : une à une, il passerait plus de temps à les prendre qu'à certains travaux.
+/// Lignes qu'un fil prend à la fois, au plus : une à une, il passerait plus de temps à les prendre qu'à certains travaux.
 const LIGNES_PRISES: usize = 8;
+
+/// Prises de chaque fil, en moyenne, quand les lignes sont rares.
+const PRISES_PAR_FIL: usize = 4;
 
 /// Travail donné à tous les fils ; l'argument est le rang du fil.
 type Tache<'a> = &'a (dyn Fn(usize) + Sync);
@@ -200,7 +203,8 @@ impl Equipe {
     ) {
         let n = a.len() / largeur_a.max(1);
         let (a, b) = (Partage::nouveau(a), Partage::nouveau(b));
-        self.partager(n, LIGNES_PRISES, &|_, lignes| {
+        let grain = (n / (PRISES_PAR_FIL * self.nb_fils())).clamp(1, LIGNES_PRISES);
+        self.partager(n, grain, &|_, lignes| {
             for i in lignes {
                 // SAFETY: la ligne `i` de chaque tranche n'est donnée qu'une fois.
                 let (a, b) = unsafe {

@@ -11,6 +11,7 @@ use crate::moteur::Entree;
 use crate::noyaux::activations::Activations;
 use crate::noyaux::disposition::{BLOC, LIGNES};
 use crate::noyaux::kv;
+use crate::noyaux::large::tuiles_max;
 use crate::noyaux::partage::Partage;
 use crate::noyaux::produit::{Brouillons, Decoupe, annoncer, produit, produit_suivi};
 use crate::noyaux::{Porte, TableNoyaux};
@@ -233,7 +234,13 @@ impl Cpu {
         let m = a.taille_intermediaire;
         let n = plan.places.len();
         let formes = table.formes([&couche.descente], n);
-        let blocs = if n == 1 { 1 } else { blocs_par_article(m / BLOC, equipe.nb_fils()) };
+        let blocs = if n == 1 {
+            1
+        } else {
+            let larges = table.formes(&couche.porte_montee, n).larges;
+            let tuiles = if larges { tuiles_max(a.taille_cachee) } else { usize::MAX };
+            blocs_par_article(m / BLOC, tuiles / (2 * TUILES_PAR_BLOC), equipe.nb_fils())
+        };
         let ecriture = tampons.melange.preparer(n, m, formes);
         let matrices = couche.porte_montee.each_ref();
         let travail = (matrices.as_slice(), Decoupe::DeFront(blocs * TUILES_PAR_BLOC));
@@ -292,9 +299,9 @@ fn par_tetes(a: &Architecture) -> Decoupe {
     Decoupe::BoutABout(if a.dim_tete.is_multiple_of(LIGNES) { a.dim_tete / LIGNES } else { usize::MAX })
 }
 
-/// Blocs de sorties d'un article du MLP : plusieurs se rangent ensemble plus vite qu'un à un.
-fn blocs_par_article(blocs: usize, fils: usize) -> usize {
-    [4, 2].into_iter().find(|k| blocs / k >= ARTICLES_PAR_FIL * fils).unwrap_or(1)
+/// Blocs de sorties d'un article du MLP, sur `blocs` : plusieurs, `max` au plus, se rangent ensemble plus vite qu'un à un.
+fn blocs_par_article(blocs: usize, max: usize, fils: usize) -> usize {
+    [4, 2].into_iter().find(|k| *k <= max && blocs / k >= ARTICLES_PAR_FIL * fils).unwrap_or(1)
 }
 
 /// Ajoute au flux `x` la sortie `t` d'une sous-couche, normée si le modèle le veut.

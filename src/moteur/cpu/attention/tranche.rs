@@ -120,7 +120,7 @@ impl Contexte<'_> {
         let calcules = tuiles.len() * LIGNES;
         for ((vues, cumul), scores) in vues.iter().zip(cumuls).zip(scores.chunks_exact_mut(TRANCHE)) {
             let (scores, vues) = (&mut scores[..calcules], partie(vues, tuiles));
-            // Une rangée que cette requête ne voit pas du tout pèse 0, sans qu'on l'apprenne d'exponentielles.
+            // Les rangées que cette requête ne voit pas pèsent 0 : il ne faut pas d'exponentielles pour le savoir.
             let lues = vues.start / LIGNES * LIGNES..vues.end.next_multiple_of(LIGNES);
             scores[..lues.start].fill(0.0);
             scores[lues.start..vues.start].fill(f32::NEG_INFINITY);
