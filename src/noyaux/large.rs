@@ -15,9 +15,9 @@ use super::matrice::Matrice;
 use super::partage::Partage;
 use super::{Cumul, TableNoyaux};
 
-/// Octets de poids décodés à la fois, autour de ce nombre : ils restent dans le cache de niveau 2 même si un autre fil en
-/// prend la moitié. Moins, et les jetons repassent plus souvent.
-const OCTETS_MAX: usize = 512 << 10;
+/// Octets de poids décodés à la fois, autour de ce nombre : la moitié du cache de niveau 2 des processeurs qui ont une unité
+/// matricielle. Moins, et les jetons repassent plus souvent : la forme Llama 1B perd un sixième de son amorçage à la moitié.
+const OCTETS_MAX: usize = 1 << 20;
 
 /// En deçà, décoder les poids en bf16 coûte plus que ce que l'unité matricielle gagne.
 pub const JETONS_MIN: usize = 32;
