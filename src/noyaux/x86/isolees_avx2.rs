@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::avx2::{MOITIE, huit_f16};
-use super::{par_groupes, pour_chaque};
+use super::{codes_de_colonne, par_groupes, pour_chaque};
 use crate::noyaux::activations::Isolee;
 use crate::noyaux::dictionnaire::Dictionnaire;
 use crate::noyaux::disposition::{BLOC, BLOCS_PAR_SUPERBLOC, Disposition, LIGNES};
@@ -120,26 +120,13 @@ fn niveaux<const D: usize>(codes: __m256i) -> __m256 {
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn codes<const D: usize>(bloc: *const u8, rang: usize) -> __m256i {
-    let (j, t) = (rang / 4, rang % 4);
     let bits = |r: usize, decalage: usize, masque: i32| {
         // SAFETY: une demi-rangée du bloc promis par l'appelant.
         let rangee = unsafe { _mm256_loadu_si256(bloc.add(4 * LIGNES * r).cast()) };
-        let decalage = _mm_cvtsi32_si128((8 * t + decalage) as i32);
+        let decalage = _mm_cvtsi32_si128(decalage as i32);
         _mm256_and_si256(_mm256_srl_epi32(rangee, decalage), _mm256_set1_epi32(masque))
     };
-    let quartets = || bits(j % 4, j / 4 * 4, 0x0F);
-    let joindre = |hauts| _mm256_or_si256(quartets(), _mm256_slli_epi32::<4>(hauts));
-    match const { Disposition::TOUTES[D] } {
-        Disposition::E8 | Disposition::E8M => bits(j, 0, 0xFF),
-        Disposition::E5 | Disposition::E5M | Disposition::K5 => joindre(bits(4, j, 1)),
-        Disposition::K6 if j % 4 < 3 => bits(j / 4 * 3 + j % 4, 0, 0x3F),
-        Disposition::K6 => {
-            let deux = |k: usize| bits(j / 4 * 3 + k, 6, 3);
-            let hauts = _mm256_or_si256(_mm256_slli_epi32::<2>(deux(1)), _mm256_slli_epi32::<4>(deux(2)));
-            _mm256_or_si256(deux(0), hauts)
-        }
-        _ => quartets(),
-    }
+    codes_de_colonne!(const { Disposition::TOUTES[D] }, rang, bits, _mm256_or_si256, _mm256_slli_epi32)
 }
 
 /// Échelles et décalages de la colonne `rang` du bloc `b`, pour les lignes de la moitié `h` : poids = niveau · échelle +

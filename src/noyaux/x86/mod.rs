@@ -108,6 +108,29 @@ macro_rules! produits {
 }
 use produits;
 
+/// Codes de la colonne `$rang` d'un bloc, zéro non retranché. `$bits(rangée, décalage, masque)` lit, dans le mot de chaque
+/// ligne d'une rangée, des bits à partir de celui-ci ; `$ou` et `$gauche` sont les instructions du niveau.
+macro_rules! codes_de_colonne {
+    ($disposition:expr, $rang:expr, $bits:expr, $ou:ident, $gauche:ident) => {{
+        let (j, t) = ($rang / 4, $rang % 4);
+        let bits = |r: usize, decalage: usize, masque: i32| $bits(r, 8 * t + decalage, masque);
+        let quartets = || bits(j % 4, j / 4 * 4, 0x0F);
+        match $disposition {
+            Disposition::E8 | Disposition::E8M => bits(j, 0, 0xFF),
+            Disposition::E5 | Disposition::E5M | Disposition::K5 => {
+                $ou(quartets(), $gauche::<4>(bits(4, j, 1)))
+            }
+            Disposition::K6 if j % 4 < 3 => bits(j / 4 * 3 + j % 4, 0, 0x3F),
+            Disposition::K6 => {
+                let deux = |k: usize| bits(j / 4 * 3 + k, 6, 3);
+                $ou(deux(0), $ou($gauche::<2>(deux(1)), $gauche::<4>(deux(2))))
+            }
+            _ => quartets(),
+        }
+    }};
+}
+use codes_de_colonne;
+
 /// Découpe les jetons d'un panneau en groupes dont la taille est connue à la compilation.
 macro_rules! par_groupes {
     ($largeur:expr, [$($taille:literal),+], |$debut:ident, $n:ident| $appel:expr) => {{
