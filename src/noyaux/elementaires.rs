@@ -43,27 +43,12 @@ fn somme_carres(x: &[f32]) -> f32 {
     replier(voies, |a, b| a + b)
 }
 
-/// 1 / √(moyenne(x²) + epsilon).
-#[inline(always)]
-fn inverse_rms(x: &[f32], epsilon: f32) -> f32 {
-    (somme_carres(x) / x.len() as f32 + epsilon).sqrt().recip()
-}
-
 /// Norme RMS : `x = x / √(moyenne(x²) + epsilon) · poids`.
 #[inline(always)]
 pub(super) fn normer(x: &mut [f32], poids: &[f32], epsilon: f32) {
-    let inverse = inverse_rms(x, epsilon);
+    let inverse = (somme_carres(x) / x.len() as f32 + epsilon).sqrt().recip();
     for (x, w) in x.iter_mut().zip(poids) {
         *x = *x * inverse * w;
-    }
-}
-
-/// `y = x / √(moyenne(x²) + epsilon) · poids`, `x` intact.
-#[inline(always)]
-pub(super) fn normer_vers(x: &[f32], poids: &[f32], epsilon: f32, y: &mut [f32]) {
-    let inverse = inverse_rms(x, epsilon);
-    for ((y, x), w) in y.iter_mut().zip(x).zip(poids) {
-        *y = *x * inverse * w;
     }
 }
 
@@ -199,12 +184,15 @@ pub(super) fn silu_fois(porte: &mut [f32], montee: &[f32]) {
     }
 }
 
+/// L'exposant de GELU est `GELU[0] · (x + GELU[1] · x³)` ; le premier vaut 2·√(2/π).
+pub(super) const GELU: [f32; 2] = [1.595_769, 0.044_715];
+
 /// `porte = gelu(porte) · montee`, GELU par tangente hyperbolique : `x · σ(2·√(2/π)·(x + 0,044715·x³))`.
 #[inline(always)]
 pub(super) fn gelu_fois(porte: &mut [f32], montee: &[f32]) {
     for (p, m) in porte.iter_mut().zip(montee) {
         let x = *p;
-        let t = 1.595_769 * (x + 0.044_715 * x * x * x);
+        let t = GELU[0] * (x + GELU[1] * x * x * x);
         *p = x / (1.0 + exponentielle(-t)) * m;
     }
 }

@@ -9,6 +9,8 @@ use std::ops::Range;
 use half::f16;
 
 use super::activations::{Ecriture, LARGEUR};
+#[cfg(test)]
+use super::aiguillage::Niveau;
 use super::disposition::{BLOC, Disposition, LIGNES};
 use super::kv::TRANCHE;
 use super::matrice::Matrice;
@@ -186,6 +188,17 @@ impl TableNoyaux {
         // SAFETY: instructions présentes, longueurs vérifiées ; l'exclusivité est promise par l'appelant.
         unsafe { (self.unite().ranger_softmax)(scores, vues, i, vers) }
     }
+}
+
+/// Table d'un niveau qui a une unité matricielle, pour les essais ; dit quand ils sont sautés.
+#[cfg(test)]
+pub fn table_d_essai() -> Option<TableNoyaux> {
+    let mut tables = Niveau::disponibles().filter_map(|n| TableNoyaux::choisir(Some(n)).ok());
+    let table = tables.find(|t| t.large.is_some());
+    if table.is_none() {
+        eprintln!("sauté : pas d'unité matricielle ici");
+    }
+    table
 }
 
 /// Une matrice peut-elle passer par là ? Les poids en f32 y perdraient leurs derniers bits.

@@ -108,7 +108,6 @@ pub struct TableNoyaux {
     /// Codes de 8 bits, puis de 4.
     ponderer_codes: [PondererCodes; 2],
     normer: unsafe fn(&mut [f32], &[f32], f32),
-    normer_vers: unsafe fn(&[f32], &[f32], f32, &mut [f32]),
     ajouter: unsafe fn(&mut [f32], &[f32]),
     cumuler: unsafe fn(&mut [f32], f32, &[f32]),
     ranger: unsafe fn(&[f32], (usize, usize), &Ecriture<'_>),
@@ -153,10 +152,6 @@ macro_rules! table_elementaire {
         $(#[$attribut])?
         fn normer(x: &mut [f32], poids: &[f32], epsilon: f32) {
             e::normer(x, poids, epsilon);
-        }
-        $(#[$attribut])?
-        fn normer_vers(x: &[f32], poids: &[f32], epsilon: f32, y: &mut [f32]) {
-            e::normer_vers(x, poids, epsilon, y);
         }
         $(#[$attribut])?
         fn ajouter(x: &mut [f32], y: &[f32]) {
@@ -216,7 +211,6 @@ macro_rules! table_elementaire {
             ponderer: $ponderer,
             ponderer_codes: [ponderer_octets, ponderer_quartets],
             normer,
-            normer_vers,
             ajouter,
             cumuler,
             ranger,
@@ -400,7 +394,8 @@ impl TableNoyaux {
             if vers.formes().larges {
                 return (self.unite().ranger_norme)(x, poids, epsilon, jeton, vers);
             }
-            (self.normer_vers)(x, poids, epsilon, t);
+            t.copy_from_slice(x);
+            (self.normer)(t, poids, epsilon);
             self.ranger(t, (jeton, 0), vers);
         }
     }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use crate::noyaux::Cumul;
 use crate::noyaux::activations::Ecriture;
 use crate::noyaux::disposition::{BLOC, LIGNES};
+use crate::noyaux::elementaires::GELU;
 use crate::noyaux::large::Rangee;
 
 /// Développement de 2^x entre −1/2 et 1/2, à 4·10⁻⁵ près, du degré 4 au degré 1.
@@ -68,8 +69,7 @@ pub(super) unsafe fn ranger_silu(porte: &[f32], montee: &[f32], place: (usize, u
 pub(super) unsafe fn ranger_gelu(porte: &[f32], montee: &[f32], place: (usize, usize), vers: &Ecriture<'_>) {
     let exposant = |x| {
         let carre = _mm512_mul_ps(x, x);
-        let facteur =
-            _mm512_fmadd_ps(carre, _mm512_set1_ps(1.595_769 * 0.044_715), _mm512_set1_ps(1.595_769));
+        let facteur = _mm512_fmadd_ps(carre, _mm512_set1_ps(GELU[0] * GELU[1]), _mm512_set1_ps(GELU[0]));
         _mm512_mul_ps(x, facteur)
     };
     // SAFETY: promis par l'appelant.
@@ -189,18 +189,9 @@ unsafe fn ecrire(place: *mut Rangee, premiers: __m512, derniers: __m512) {
 mod tests {
     use half::bf16;
 
+    use crate::noyaux::Porte;
     use crate::noyaux::activations::{Activations, Formes, Panneaux};
-    use crate::noyaux::aiguillage::Niveau;
-    use crate::noyaux::{Porte, TableNoyaux};
-
-    fn table() -> Option<TableNoyaux> {
-        let tables = Niveau::disponibles().map(|n| TableNoyaux::choisir(Some(n)).unwrap());
-        let table = tables.into_iter().find(|t| t.attention_large(32));
-        if table.is_none() {
-            eprintln!("sauté : pas d'unité matricielle ici");
-        }
-        table
-    }
+    use crate::noyaux::large::table_d_essai;
 
     /// Vérifie les 64 entrées d'un seul jeton.
     fn comparer(entrees: Panneaux<'_>, attendues: impl Fn(usize) -> f32) {
@@ -219,7 +210,7 @@ mod tests {
 
     #[test]
     fn une_norme_rangee_en_bf16_est_celle_des_reels() {
-        let Some(table) = table() else { return };
+        let Some(table) = table_d_essai() else { return };
         let x = valeurs();
         let poids: Vec<f32> = (0..64).map(|i| 0.5 + (i % 5) as f32).collect();
         let mut entrees = Activations::default();
@@ -232,7 +223,7 @@ mod tests {
 
     #[test]
     fn une_porte_rangee_en_bf16_est_celle_des_reels() {
-        let Some(table) = table() else { return };
+        let Some(table) = table_d_essai() else { return };
         let x = valeurs();
         let montee: Vec<f32> = (0..64).map(|i| 1.0 + (i % 7) as f32).collect();
         let sigma = |x: f32| 1.0 / (1.0 + (-x).exp());
